@@ -1,0 +1,125 @@
+"""Plausible facial expressions as weights of the 52 ARKit-named blendshapes.
+
+The same distribution shapes the expression basis of the open face model and the training images.
+Weights are in [0, 1]. Left and right are the person's own, as ARKit has them.
+"""
+
+import numpy as np
+
+BLENDSHAPES = (
+    "browDownLeft browDownRight browInnerUp browOuterUpLeft browOuterUpRight cheekPuff cheekSquintLeft "
+    "cheekSquintRight eyeBlinkLeft eyeBlinkRight eyeLookDownLeft eyeLookDownRight eyeLookInLeft eyeLookInRight "
+    "eyeLookOutLeft eyeLookOutRight eyeLookUpLeft eyeLookUpRight eyeSquintLeft eyeSquintRight eyeWideLeft "
+    "eyeWideRight jawForward jawLeft jawOpen jawRight mouthClose mouthDimpleLeft mouthDimpleRight mouthFrownLeft "
+    "mouthFrownRight mouthFunnel mouthLeft mouthLowerDownLeft mouthLowerDownRight mouthPressLeft mouthPressRight "
+    "mouthPucker mouthRight mouthRollLower mouthRollUpper mouthShrugLower mouthShrugUpper mouthSmileLeft "
+    "mouthSmileRight mouthStretchLeft mouthStretchRight mouthUpperUpLeft mouthUpperUpRight noseSneerLeft "
+    "noseSneerRight tongueOut"
+).split()
+"""The 52 ARKit blendshape names, in alphabetical order."""
+
+GAZE = tuple(name for name in BLENDSHAPES if name.startswith("eyeLook"))
+"""Blendshapes that turn the eyes: a nuisance in images, not part of the expression code."""
+
+UNUSED = (*GAZE, "tongueOut")
+INDEX = {name: i for i, name in enumerate(BLENDSHAPES)}
+USED = tuple(name for name in BLENDSHAPES if name not in UNUSED)
+PAIRED = tuple(n[:-4] for n in USED if n.endswith("Left") and n not in ("jawLeft", "mouthLeft"))
+SINGLE = tuple(n for n in USED if not n.endswith(("Left", "Right"))) + ("jawLeft", "jawRight", "mouthLeft", "mouthRight")
+
+# Each template: blendshape (both sides where it has sides) -> range of its weight at full intensity.
+TEMPLATES: dict[str, tuple[float, dict[str, tuple[float, float]]]] = {
+    "polite smile": (0.10, {"mouthSmile": (0.25, 0.7), "cheekSquint": (0, 0.4), "mouthPress": (0, 0.4),
+                            "mouthDimple": (0, 0.5)}),
+    "toothy smile": (0.18, {"mouthSmile": (0.5, 1), "cheekSquint": (0.1, 0.9), "mouthUpperUp": (0.1, 0.7),
+                            "jawOpen": (0, 0.3), "eyeSquint": (0, 0.6), "mouthLowerDown": (0, 0.6),
+                            "mouthStretch": (0, 0.4), "mouthDimple": (0, 0.4)}),
+    "laugh": (0.06, {"mouthSmile": (0.6, 1), "cheekSquint": (0.4, 1), "jawOpen": (0.25, 0.7), "eyeSquint": (0.2, 0.8),
+                     "mouthUpperUp": (0.2, 0.8), "mouthLowerDown": (0.1, 0.7), "browInnerUp": (0, 0.4)}),
+    "surprise": (0.13, {"browInnerUp": (0.3, 1), "browOuterUp": (0.3, 1), "eyeWide": (0.2, 1), "jawOpen": (0, 0.9),
+                        "mouthFunnel": (0, 0.4), "mouthStretch": (0, 0.2)}),
+    "anger": (0.10, {"browDown": (0.4, 1), "eyeSquint": (0, 0.7), "noseSneer": (0, 0.7), "mouthPress": (0, 0.8),
+                     "mouthFrown": (0, 0.5), "mouthShrugLower": (0, 0.5), "eyeWide": (0, 0.3)}),
+    "shout": (0.06, {"browDown": (0.3, 1), "noseSneer": (0, 0.8), "jawOpen": (0.25, 1), "mouthUpperUp": (0.1, 0.8),
+                     "mouthLowerDown": (0.2, 1), "mouthStretch": (0, 0.7), "eyeSquint": (0, 0.6), "mouthFunnel": (0, 0.4)}),
+    "sadness": (0.10, {"browInnerUp": (0.2, 1), "mouthFrown": (0.25, 1), "mouthShrugLower": (0, 0.8), "browDown": (0, 0.4),
+                       "eyeSquint": (0, 0.5), "eyeBlink": (0, 0.35), "mouthPress": (0, 0.4)}),
+    "disgust": (0.05, {"noseSneer": (0.3, 1), "mouthUpperUp": (0.2, 0.9), "browDown": (0.1, 0.8), "eyeSquint": (0, 0.8),
+                       "mouthFrown": (0, 0.6), "cheekSquint": (0, 0.6)}),
+    "fear": (0.05, {"browInnerUp": (0.3, 1), "browOuterUp": (0, 0.6), "eyeWide": (0.3, 1), "mouthStretch": (0.2, 1),
+                    "jawOpen": (0, 0.6), "browDown": (0, 0.3)}),
+    "speech": (0.09, {"jawOpen": (0.05, 0.5), "mouthFunnel": (0, 0.6), "mouthPucker": (0, 0.5), "mouthClose": (0, 0.3),
+                      "mouthLowerDown": (0, 0.6), "mouthUpperUp": (0, 0.4), "mouthStretch": (0, 0.4),
+                      "mouthRollLower": (0, 0.4)}),
+    "pucker": (0.03, {"mouthPucker": (0.3, 1), "mouthFunnel": (0, 0.4), "cheekPuff": (0, 0.3)}),
+    "pressed lips": (0.04, {"mouthPress": (0.2, 1), "mouthRollLower": (0, 0.7), "mouthRollUpper": (0, 0.7),
+                            "mouthDimple": (0, 0.5), "mouthShrugLower": (0, 0.5)}),
+    "eyes closed": (0.01, {"eyeBlink": (0.5, 1)}),
+}
+
+
+def sample_weights(rng: np.random.Generator) -> np.ndarray:
+    """One plausible mixture: float64 [52] in [0, 1]; gaze and tongueOut are 0.
+
+    A tenth are neutral, 55% follow an emotion or speech template at some intensity, the rest are free
+    mixtures of one to six units; every face gets a little tonic activity, and some a blink.
+    """
+    weights = np.zeros(len(BLENDSHAPES))
+
+    def put(name: str, value: float) -> None:
+        if name in INDEX:
+            weights[INDEX[name]] = max(weights[INDEX[name]], value)
+            return
+        # People are a little asymmetric always, and now and then a lot (one-sided smiles, a raised brow).
+        tilt = rng.uniform(-1, 1) if rng.random() < 0.12 else np.clip(rng.normal(0, 0.08), -0.5, 0.5)
+        for side, share in (("Left", 1 + tilt), ("Right", 1 - tilt)):
+            index = INDEX[name + side]
+            weights[index] = max(weights[index], np.clip(value * share, 0, 1))
+
+    kind = rng.random()
+    if kind >= 0.10:
+        if kind < 0.65:
+            names = list(TEMPLATES)
+            chance = np.array([TEMPLATES[n][0] for n in names])
+            ranges = TEMPLATES[names[rng.choice(len(names), p=chance / chance.sum())]][1]
+            intensity = rng.uniform(0.35, 1.0)
+            for name, (low, high) in ranges.items():
+                put(name, intensity * rng.uniform(low, high))
+            for name in rng.choice(PAIRED + SINGLE, 2):
+                put(name, 0.3 * rng.random())
+        else:
+            for name in rng.choice(PAIRED + SINGLE, rng.integers(1, 7), replace=False):
+                put(name, rng.beta(1, 1.3))
+    for name in PAIRED + SINGLE:
+        if rng.random() < 0.2:
+            put(name, 0.1 * rng.random())
+    if rng.random() < 0.12:
+        put("eyeBlink", rng.uniform(0.2, 1))
+    return feasible(weights)
+
+
+def feasible(weights: np.ndarray) -> np.ndarray:
+    """Weights [52] with what muscles exclude removed: lips close no further than the jaw opens,
+    jaw and mouth go to one side, a lid is not both wide and shut, a smiling corner is not pulled down."""
+    w = weights.copy()
+    w[INDEX["mouthClose"]] = min(w[INDEX["mouthClose"]], w[INDEX["jawOpen"]])
+    for part in ("jaw", "mouth"):
+        left, right = INDEX[part + "Left"], INDEX[part + "Right"]
+        w[left if w[left] < w[right] else right] = 0
+    for side in ("Left", "Right"):
+        blink = w[INDEX["eyeBlink" + side]]
+        w[INDEX["eyeWide" + side]] *= 1 - blink
+        w[INDEX["eyeSquint" + side]] = min(w[INDEX["eyeSquint" + side]], 2 * (1 - blink))
+        w[INDEX["mouthFrown" + side]] *= 1 - 0.7 * w[INDEX["mouthSmile" + side]]
+    return w
+
+
+def mirror_ids() -> np.ndarray:
+    """int [52]: the blendshape that each becomes in a mirror (Left <-> Right)."""
+    swap = {"Left": "Right", "Right": "Left"}
+    ids = np.arange(len(BLENDSHAPES))
+    for name, i in INDEX.items():
+        for side, other in swap.items():
+            if name.endswith(side):
+                ids[i] = INDEX[name[: -len(side)] + other]
+    return ids
