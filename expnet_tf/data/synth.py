@@ -1,0 +1,128 @@
+"""`expnet synth`: labelled synthetic faces in CASIA's folder form (`0000001/001.jpg`), with exact labels.
+
+Person p of seed s is drawn from its own generator, so images do not depend on shards, workers or interruptions.
+A run that was stopped continues: a label shard is written last, and its images are then whole.
+"""
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from expnet_tf.data import labels
+from expnet_tf.data.scene import Scenery
+from expnet_tf.data.shot import FRAME, Shot, contact_sheet, face_box_vertices, take
+from expnet_tf.data.wardrobe import Wardrobe
+from expnet_tf.image import crop
+from expnet_tf.morphable import open_face
+
+PEOPLE_PER_SHARD = 50
+JPEG_QUALITY = 95
+MIN_SIZE, MAX_SIZE = 64, 512
+
+
+@cache
+def scenery(assets: str | None) -> Scenery:
+    """The scenery of one asset folder (None: procedural looks only), made once a process."""
+    model = open_face()
+    return Scenery(model, Wardrobe.open(assets, model) if assets else None)
+
+
+def shots(seed: int, person: int, count: int, size: int, assets: str | None) -> tuple[np.ndarray, list[Shot]]:
+    """(identity code [99], `count` shots) of one person; the same for the same arguments."""
+    stage = scenery(assets)
+    rng = np.random.default_rng([seed, person])
+    someone = stage.person(rng)
+    box_ids = face_box_vertices(stage)
+    return someone.identity, [take(rng, stage, someone, size, box_ids) for _ in range(count)]
+
+
+def face_crops(count: int, size: int, seed: int = 0, assets: str | None = None, factor: float = 1.25) -> np.ndarray:
+    """Varied rendered faces as a network sees them: uint8 RGB [count, size, size, 3], cropped at `factor` of the box.
+
+    Two photos a person; deterministic in its arguments.
+    """
+    frame = int(np.ceil(size / factor * FRAME))
+    taken = [shot for person in range((count + 1) // 2) for shot in shots(seed, person, 2, frame, assets)[1]]
+    return np.stack([crop(shot.image, shot.box, size, factor) for shot in taken[:count]])
+
+
+def synthesize(out: str | Path, identities: int, per_identity: int, size: int = 224, seed: int = 0,
+               assets: str | Path | None = None, workers: int | None = None,
+               progress: Callable[[int], None] = lambda images: None) -> int:
+    """Renders identities x per_identity images into `out`; returns how many it rendered now (0 when all were there).
+
+    progress is called with the number of images of each finished shard. Raises ValueError for impossible numbers and
+    wardrobe.AssetError for a folder that holds no assets.
+    """
+    if identities < 1 or per_identity < 1:
+        raise ValueError(f"{identities} identities of {per_identity} images each: both must be at least 1")
+    if not MIN_SIZE <= size <= MAX_SIZE:
+        raise ValueError(f"size {size}: images of {MIN_SIZE} to {MAX_SIZE} px can be rendered")
+    root, asset_folder = Path(out), str(assets) if assets else None
+    if asset_folder:
+        scenery(asset_folder)  # a wrong folder fails here, once, and not in every worker
+    root.mkdir(parents=True, exist_ok=True)
+    count = -(-identities // PEOPLE_PER_SHARD)
+    jobs = []
+    for index in range(count):
+        people = range(index * PEOPLE_PER_SHARD, min(identities, (index + 1) * PEOPLE_PER_SHARD))
+        path = root / labels.shard_name(index, count)
+        if path.exists():
+            progress(len(people) * per_identity)
+        else:
+            jobs.append((str(path), people, per_identity, size, seed, asset_folder))
+    rendered = 0
+    workers = min(workers or os.cpu_count() or 1, len(jobs))
+    if workers > 1:
+        # One BLAS thread a process: the processes fill the cores. Spawned, since forking after threads is unsafe.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+            for images in pool.map(_shard, jobs):
+                rendered += images
+                progress(images)
+    else:
+        for job in jobs:
+            rendered += _shard(job)
+            progress(len(job[1]) * per_identity)
+    if rendered or not (root / "labels.json").exists():
+        labels.write_summary(root, {"source": "synthetic", "camera": "pinhole", "face_model": open_face().provenance["name"],
+                                    "face_model_version": open_face().provenance["version"], "seed": seed, "size": size,
+                                    "frame_factor": FRAME, "assets": "makehuman" if asset_folder else "procedural"})
+        _write_contact_sheet(root)
+    return rendered
+
+
+def _shard(job: tuple) -> int:
+    """Renders the people of one shard: images first, the label shard last."""
+    path, people, per_identity, size, seed, assets = job
+    cv2.setNumThreads(1)
+    rows: dict[str, list] = {name: [] for name in ("key", "subject", *labels.WIDTHS)}
+    for person in people:
+        identity, taken = shots(seed, person, per_identity, size, assets)
+        subject = f"{person + 1:07d}"
+        folder = Path(path).parent / subject
+        folder.mkdir(exist_ok=True)
+        for number, shot in enumerate(taken, 1):
+            key = f"{subject}/{number:03d}.jpg"
+            coded = cv2.imencode(".jpg", shot.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
+            (folder / f"{number:03d}.jpg").write_bytes(coded.tobytes())
+            values = (key, subject, shot.expression, identity, shot.pose, shot.camera, shot.box, shot.points, 0.0)
+            for name, value in zip(rows, values, strict=True):
+                rows[name].append(value)
+    columns = {name: np.array(values) if name in ("key", "subject") else np.array(values, np.float32)
+               for name, values in rows.items()}
+    labels.write_shard(Path(path), columns)
+    return len(columns["key"])
+
+
+def _write_contact_sheet(root: Path, count: int = 48) -> None:
+    keys = labels.read_labels(root)["key"]
+    chosen = keys[np.linspace(0, len(keys) - 1, min(count, len(keys))).astype(int)]
+    pictures = [cv2.imread(str(root / key)) for key in chosen]
+    cv2.imwrite(str(root / "contact.png"), contact_sheet(pictures))
