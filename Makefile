@@ -1,0 +1,63 @@
+# Needs python3 (3.11 to 3.13, with venv) and make; everything else goes into .venv.
+# The packages are those of requirements.lock, checked by hash; any package index or mirror will do.
+#   make demo      install, then predict, export and verify on the photo in the project
+#   make test      install, then the tests        make lint    ruff and mypy
+#   make lock      solve requirements.lock anew   make wheel   dist/*.whl
+#   make clean     remove what was built, not .venv
+# PYTHON=... names the Python to use.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?=
+TESTFLAGS ?=
+LOCKFLAGS ?=
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+
+.PHONY: install demo test lint lock wheel clean
+.DEFAULT_GOAL := install
+
+install: $(VENV)/.installed
+
+# Stamps: a second make does nothing. .locked says that .venv holds exactly the lock, so a package added by hand
+# stays until the lock changes.
+$(VENV)/.locked: requirements.lock tools/bootstrap.lock
+	@$(BIN)/python tools/preflight.py >/dev/null 2>&1 || { \
+	  python=$$(sh tools/find_python.sh $(PYTHON)) && "$$python" -m venv --clear $(VENV); }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip --default-pip >/dev/null
+	@$(BIN)/python -m pip install -qq --require-hashes --only-binary :all: -r tools/bootstrap.lock
+	@# pip takes over where uv cannot: a mirror that only pip's own configuration names, for one.
+	$(BIN)/uv pip sync --python $(BIN)/python --require-hashes --only-binary :all: requirements.lock tools/bootstrap.lock \
+	  || $(BIN)/python -m pip install --require-hashes --only-binary :all: -r requirements.lock
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.locked pyproject.toml
+	$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: install
+	@$(BIN)/expnet demo
+
+# pytest itself, not python -m pytest: that would put the repository root, and so a second export/, on sys.path.
+test: install
+	@$(BIN)/pytest -q $(TESTFLAGS)
+
+lint: install
+	@$(BIN)/ruff check . && ruff=0 || ruff=1; $(BIN)/mypy && exit $$ruff
+
+# LOCKFLAGS=--upgrade takes newer versions; without it only what pyproject.toml makes necessary changes.
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
+  --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(LOCKFLAGS)
+lock: $(VENV)/.locked
+	$(COMPILE) pyproject.toml --extra dev --output-file requirements.lock
+	echo uv | $(COMPILE) - --output-file tools/bootstrap.lock
+
+# build/ first: setuptools would pack files that were deleted since.
+wheel: install
+	@rm -rf build
+	$(BIN)/uv build --python $(BIN)/python --wheel --no-build-isolation --out-dir dist
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find expnet_tf export serving tests tools -name __pycache__ -type d -prune -exec rm -rf {} +

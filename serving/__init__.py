@@ -1,0 +1,1 @@
+"""Serving an exported model: model repositories, their configuration files, server and client."""
