@@ -67,10 +67,11 @@ class Scenery:
         self.wrinkle_masks = _wrinkle_masks(self.vertex_uv[model.landmark_ids], 512)
         if wardrobe:
             self.hair = [(part, _grey(texture)) for part, texture in wardrobe.hair]
-            self.brows = [(part, _grey(texture)) for part, texture in wardrobe.brows]
+            brows = [(part, _grey(texture)) for part, texture in wardrobe.brows]
+            self.brows = brows + [(part, _thick(texture)) for part, texture in brows]
             self.lashes = [(part, _grey(texture)) for part, texture in wardrobe.lashes]
             # A fringe that hides an eye is a haircut, but not every fifth one.
-            covers = np.array([0.2 if part.name == "bob02" else 0.4 if part.name == "short04" else 1.0
+            covers = np.array([0.15 if part.name in ("bob02", "short03") else 1.0
                                for part, _ in self.hair])
             self.hair_chance = covers / covers.sum()
         size = wardrobe.skins[0][1].shape[0] // 8 if wardrobe else 64
@@ -232,6 +233,11 @@ def _grey(texture: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.dstack([np.repeat(grey[..., None], 3, 2), texture[..., 3]]).astype(np.uint8))
 
 
+def _thick(texture: np.ndarray) -> np.ndarray:
+    """Bushy brows: the CC0 ones are fine lines, which vanish at the size a network sees."""
+    return np.ascontiguousarray(cv2.dilate(texture, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (13, 21))))
+
+
 def _iris(texture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Most eyes of the world are brown; the CC0 textures are mostly not: the iris is recoloured, the white kept."""
     rgb = texture[..., :3].astype(np.float32) / 255
@@ -239,7 +245,7 @@ def _iris(texture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     tone = IRIS_TONES[rng.choice(len(IRIS_TONES), p=[0.45, 0.2, 0.15, 0.1, 0.1])]
     luma = (rgb**2).mean(2, keepdims=True)
     iris = np.sqrt(np.clip(luma / 0.12 * tone * rng.uniform(0.7, 1.4), 0, 1))
-    white = rgb * rng.uniform(0.75, 1.0)
+    white = rgb * rng.uniform(0.6, 0.92)
     out = np.rint((colored * iris + (1 - colored) * white) * 255).astype(np.uint8)
     return np.ascontiguousarray(np.dstack([out, texture[..., 3]]))
 

@@ -71,7 +71,7 @@ def lighting(rng: np.random.Generator) -> Light:
 def exposed(light: Light, albedo: float, rng: np.random.Generator) -> Light:
     """The same light at the exposure a camera would choose for a face of this mean albedo (linear), roughly."""
     bright = albedo * (light.sh[0].mean() + 0.4 * light.color.mean())
-    target = rng.uniform(0.28, 0.75) ** 2 * (albedo / 0.35) ** 0.3
+    target = rng.uniform(0.4, 0.78) ** 2 * (albedo / 0.35) ** 0.3
     gain = (target / bright) ** 0.85
     return Light(light.sh * gain, light.direction, light.color * gain)
 

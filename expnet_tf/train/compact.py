@@ -1,0 +1,118 @@
+"""Trains the compact network on synthetic faces: the run that makes the shipped weights.
+
+    python -m expnet_tf.train.compact FOLDER ... --validation FOLDER --out RUN [--epochs 12]
+
+FOLDERs come from `expnet synth --size 128 --assets MAKEHUMAN`. Cost: about an hour on 2 cores for a million images.
+A landmark head helps the trunk to find its way and is dropped from the file that is written.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from expnet_tf.morphable import open_face
+from expnet_tf.network import ExpNet, ModelInfo, save_model, set_mean_image
+from expnet_tf.train.batches import STILL, FaceBatches, Jitter
+from expnet_tf.train.losses import Displacement, PoseError, displacement_root, vertex_weights
+
+CROP_FACTOR = 1.25
+LOSS_WEIGHTS = {"expression": 1.0, "identity": 0.15, "pose": 0.3, "points": 8.0}
+VERSION = "1.0"
+
+
+def training_model(mean_image: np.ndarray) -> keras.Model:
+    """The compact network with a landmark head [136] on its features."""
+    model = ExpNet("compact", mean_image=mean_image)
+    points = keras.layers.Dense(136, dtype="float32", name="points")(model.get_layer("features").output)
+    return keras.Model(model.input, {**model.output, "points": points}, name=model.name)
+
+
+def compile_for_training(model: keras.Model, steps: int, learning_rate: float) -> None:
+    face = open_face()
+    weights = vertex_weights(face)
+    schedule = keras.optimizers.schedules.CosineDecay(0.0, steps, alpha=0.01, warmup_target=learning_rate,
+                                                      warmup_steps=min(500, steps // 10))
+    model.compile(
+        optimizer=keras.optimizers.AdamW(schedule, weight_decay=0.02, use_ema=True, ema_momentum=0.998,
+                                         ema_overwrite_frequency=None),
+        loss={"expression": Displacement(displacement_root(face.expression_basis, weights), l1=0.1),
+              "identity": Displacement(displacement_root(face.identity_basis, weights), l1=0.1),
+              "pose": PoseError(), "points": "mae"},
+        loss_weights=LOSS_WEIGHTS,
+    )
+
+
+def vertex_error(model: keras.Model, data: FaceBatches) -> dict[str, float]:
+    """Mean vertex error (mm, face without ears, scalp and mouth interior) of the predicted expression, and of
+    predicting the mean expression of the data; both with the true identity left out, since it adds nothing."""
+    face = open_face()
+    basis = face.expression_basis[:, vertex_weights(face) > 0]
+    predicted, true = [], []
+    for index in range(len(data)):
+        images, targets = data[index]
+        predicted.append(keras.ops.convert_to_numpy(model.predict_on_batch(images)["expression"]))
+        true.append(targets["expression"])
+    predicted, true = np.concatenate(predicted), np.concatenate(true)
+
+    def error(codes: np.ndarray) -> float:
+        return float(np.mean([np.linalg.norm(np.tensordot(d, basis, 1), axis=-1).mean() for d in codes]))
+
+    r2 = 1 - ((predicted - true) ** 2).sum(0) / ((true - true.mean(0)) ** 2).sum(0)
+    return {"vertex error mm": error(predicted - true), "mean face error mm": error(true.mean(0) - true),
+            "share": error(predicted - true) / error(true.mean(0) - true), "r2": np.round(r2, 3).tolist()}
+
+
+class Report(keras.callbacks.Callback):
+    """After each epoch: validation figures with the averaged weights to `log.jsonl`, and a checkpoint."""
+
+    def __init__(self, data: FaceBatches, out: Path, info: ModelInfo):
+        super().__init__()
+        self.data, self.out, self.info = data, out, info
+
+    def on_epoch_end(self, epoch, logs=None):
+        own = [keras.ops.convert_to_numpy(v) for v in self.model.trainable_variables]
+        self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
+        figures = vertex_error(self.model, self.data)
+        save_model(self.model, self.out / "last.keras", self.info)
+        for variable, value in zip(self.model.trainable_variables, own, strict=True):
+            variable.assign(value)
+        line = {"epoch": epoch + 1, **{k: round(float(v), 4) for k, v in (logs or {}).items()}, **figures}
+        with (self.out / "log.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        print({k: v for k, v in line.items() if k != "r2"}, "r2", figures["r2"][:10], flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--validation", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--batch-size", type=int, default=96)
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    keras.utils.set_random_seed(options.seed)
+    options.out.mkdir(parents=True, exist_ok=True)
+    train = FaceBatches(options.folders, 96, CROP_FACTOR, options.batch_size, Jitter(), options.seed)
+    validation = FaceBatches([options.validation], 96, CROP_FACTOR, 250, STILL)
+    rng = np.random.default_rng(options.seed)
+    sample = train.crops(rng.choice(len(train.images), min(4000, len(train.images)), replace=False), rng)[0]
+    model = training_model(sample.mean(0))
+    steps = len(train) * options.epochs
+    print(f"{len(train.images)} images, {len(validation.images)} for validation, {steps} steps", flush=True)
+    compile_for_training(model, steps, options.learning_rate)
+    training = f"synthetic faces, {len(train.images)} images, {steps * options.batch_size} passes, AdamW, loss in mm"
+    info = ModelInfo("compact", VERSION, "compact", 96, CROP_FACTOR, ("expression", "identity", "pose"), training,
+                     "Apache-2.0")
+    model.fit(train, epochs=options.epochs, verbose=2, callbacks=[Report(validation, options.out, info)])
+    (options.out / "compact.keras").unlink(missing_ok=True)
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    save_model(model, options.out / "compact.keras", info, float16=True)
+
+
+if __name__ == "__main__":
+    main()
