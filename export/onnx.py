@@ -1,0 +1,40 @@
+"""ONNX: ONNX Runtime, OpenVINO, TensorRT. `image` uint8 [batch, S, S, 3] -> heads float32 [batch, width]."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import onnx
+from tf2onnx.convert import from_graph_def
+
+from expnet_tf.export.graph import frozen_graph
+from expnet_tf.network import ModelInfo, describe
+
+# 17 has every operator of the network and is read by TensorRT from 8.6, OpenVINO from 2023 and ONNX Runtime
+# from 1.12.
+OPSET = 17
+
+
+def write(model: keras.Model, info: ModelInfo, path: Path) -> None:
+    """Write the float32 graph: batch normalisation folded, one transpose (to NCHW) at the entry."""
+    heads = describe(model)["heads"]
+    outputs = [f"{head}:0" for head in heads]
+    proto, _ = from_graph_def(
+        frozen_graph(model),
+        name=info.name,
+        input_names=["image:0"],
+        output_names=outputs,
+        opset=OPSET,
+        tensors_to_rename={name: name.removesuffix(":0") for name in ["image:0", *outputs]},
+    )
+    for value in (*proto.graph.input, *proto.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    for key, text in {
+        "model": info.id,
+        "licence": info.licence,
+        "crop_factor": str(info.crop_factor),
+    }.items():
+        proto.metadata_props.add(key=key, value=text)
+    onnx.checker.check_model(proto, full_check=True)
+    path.write_bytes(proto.SerializeToString())

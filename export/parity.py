@@ -1,0 +1,298 @@
+"""verify: every artifact of an export folder in its real runtime, compared with the float64 reference.
+
+The coefficients are compared in sigma, and, because nobody looks at sigmas, the decoded face in millimetres.
+The only writer of parity.json.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from expnet_tf.export import EXPORTERS, MANIFEST, PARITY, ExportError, manifest
+from expnet_tf.export.reference import read_inputs
+from expnet_tf.export.runners import RUNNERS
+from expnet_tf.morphable import MorphableModel, open_face
+from expnet_tf.network import HEADS, POSE_STD
+
+log = logging.getLogger(__name__)
+
+SCHEMA = 1
+BATCH = 32
+
+
+class Tolerance(NamedTuple):
+    """What an artifact may differ by; None: not judged."""
+
+    max_dz_sigma: float | None  # worst expression coefficient
+    vertex_max_mm: float | None  # worst vertex of the worst face
+    vertex_rms_mm: float | None  # over all faces and vertices
+    other_heads: float  # worst of identity (sigma) and pose (in units of POSE_STD)
+
+
+# Another order of the same float32 sums differs by about 1e-5 sigma. A wrong weight, a lost mean image or
+# swapped channels differ by 1e-2 and more: 1e-3 lies between. 0.01 mm is a tenth of what a face scanner sees.
+FLOAT32 = Tolerance(max_dz_sigma=1e-3, vertex_max_mm=0.01, vertex_rms_mm=None, other_heads=1e-3)
+# Weights rounded to 11 bits move coefficients by a few 1e-3 sigma. Judged on the mesh, where it matters, at
+# about the rounding of the 3DMM's own float16 storage (0.04 mm).
+FLOAT16 = Tolerance(max_dz_sigma=None, vertex_max_mm=None, vertex_rms_mm=0.05, other_heads=0.05)
+TOLERANCES = {"float32": FLOAT32, "float16": FLOAT16}
+
+
+@dataclass
+class Row:
+    """One artifact in one runtime. The measurements are None where it could not be run; `error` says why."""
+
+    artifact: str
+    runtime: str
+    runtime_version: str = ""
+    path: str = ""
+    precision: str = ""
+    bytes: int | None = None
+    sha256: str = ""
+    tolerance: dict[str, float | None] = field(default_factory=dict)
+    max_dz_sigma: float | None = None
+    mean_dz_sigma: float | None = None
+    vertex_max_mm: float | None = None
+    vertex_rms_mm: float | None = None
+    blendshape_max: float | None = None  # largest difference of a blendshape weight in [0, 1]
+    other_heads: dict[str, float] = field(default_factory=dict)  # identity: sigma; pose: units of POSE_STD
+    passed: bool = False
+    error: str | None = None
+
+
+@dataclass
+class Report:
+    """What `verify` found; `parity.json` is this record."""
+
+    schema: int
+    model: dict[str, Any]
+    created: str
+    machine: str
+    manifest_sha256: str
+    reference: dict[str, Any]
+    results: list[Row]
+    passed: bool
+
+
+def verify(
+    directory: str | os.PathLike,
+    *,
+    face_model: MorphableModel | None = None,
+    threads: int = 1,
+    progress: Callable[[str], None] = log.info,
+) -> Report:
+    """Judge every artifact in the export folder and write `parity.json` there.
+
+    An artifact that is damaged, cannot be loaded or answers otherwise than the reference makes a row that has
+    not passed and says why; the others go on. `face_model` decodes both answers (None: the open face).
+
+    Raises FileNotFoundError or ExportError where there is no manifest that can be read.
+    """
+    folder = Path(directory)
+    record = manifest.read(folder)
+    inputs = record["reference"]["inputs"]
+    reference: Reference | str
+    try:
+        manifest.check(folder, inputs)
+        reference = Reference.read(
+            folder / inputs["path"], list(record["outputs"]), face_model or open_face()
+        )
+    except ExportError as error:
+        reference = f"not judged, because the reference is damaged: {error}"
+    rows = []
+    for row, noted in _rows(record):
+        progress(f"{row.artifact} in {row.runtime}")
+        try:
+            if isinstance(reference, str):
+                raise ExportError(reference)
+            _judge(row, folder, noted, reference, threads)
+        except Exception as error:  # a damaged artifact makes its runtime raise anything
+            log.debug("%s in %s failed", row.artifact, row.runtime, exc_info=True)
+            row.passed, row.error = False, _sentence(error)
+        rows.append(row)
+    report = Report(
+        schema=SCHEMA,
+        model=record["model"],
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        machine=platform.platform(),
+        manifest_sha256=manifest.digest(folder / MANIFEST),
+        reference={
+            "faces": inputs.get("count"),
+            "inputs_sha256": inputs["sha256"],
+            "answer": "forward pass of the Keras model in float64, decoded in float64 with zero identity",
+        },
+        results=rows,
+        passed=bool(rows) and all(row.passed for row in rows),
+    )
+    record = asdict(report)
+    for result in (record, *record["results"]):
+        result["pass"] = result.pop("passed")  # the word of the certificate is no name for an attribute
+    manifest.write_json(folder / PARITY, record)
+    return report
+
+
+def _rows(record: dict[str, Any]) -> Iterator[tuple[Row, dict[str, Any]]]:
+    """An empty row for each artifact and runtime; the .keras file first, so that float32 itself is judged."""
+    model = record["reference"]["model"]
+    yield Row("reference", "keras", precision="float32", **_facts(model)), model
+    for name, noted in record["artifacts"].items():
+        runners = EXPORTERS[name].runners if name in EXPORTERS else ("unknown",)
+        for runner in runners:
+            yield Row(name, runner, precision=noted["precision"], **_facts(noted)), noted
+
+
+def _facts(noted: dict[str, Any]) -> dict[str, Any]:
+    return {key: noted[key] for key in ("path", "bytes", "sha256")}
+
+
+@dataclass
+class Reference:
+    """Images and the float64 answer to them, decoded once."""
+
+    images: np.ndarray  # uint8 [n, S, S, 3]
+    heads: dict[str, np.ndarray]  # float64 [n, width]
+    face: MorphableModel
+    vertices: np.ndarray | None  # float64 [n, v, 3] mm
+    blendshapes: np.ndarray | None  # float64 [n, b]
+
+    @classmethod
+    def read(cls, path: Path, outputs: list[str], face: MorphableModel) -> Reference:
+        images, heads = read_inputs(path)
+        if set(heads) != set(outputs):
+            raise ExportError(
+                f"{path.name}: holds {', '.join(heads)}; the manifest says {', '.join(outputs)}."
+            )
+        z = heads.get("expression")
+        if z is None:
+            return cls(images, heads, face, None, None)
+        return cls(images, heads, face, face.decode(expression=z), face.blendshapes(z))
+
+
+def _judge(row: Row, folder: Path, noted: dict[str, Any], reference: Reference, threads: int) -> None:
+    """Run the artifact and fill in the row; raises where it cannot be run or its outputs are malformed."""
+    if row.runtime not in RUNNERS or row.precision not in TOLERANCES:
+        raise ExportError(
+            f"{row.artifact}: not an artifact that this version knows; it knows {', '.join(EXPORTERS)}."
+        )
+    tolerance = TOLERANCES[row.precision]
+    row.tolerance = tolerance._asdict()
+    manifest.check(folder, noted)  # before loading: a SavedModel is code
+    runner = RUNNERS[row.runtime](folder / noted["path"], threads)
+    row.runtime_version = runner.version
+    outputs = _run(runner.run, reference)
+
+    for head, expected in reference.heads.items():
+        difference = np.abs(outputs[head] - expected)
+        if head == "expression":
+            row.max_dz_sigma, row.mean_dz_sigma = float(difference.max()), float(difference.mean())
+            vertices = reference.face.decode(expression=outputs[head])
+            distance = np.linalg.norm(vertices - reference.vertices, axis=-1)
+            row.vertex_max_mm, row.vertex_rms_mm = float(distance.max()), float(np.sqrt(np.mean(distance**2)))
+            weights = reference.face.blendshapes(outputs[head])
+            row.blendshape_max = float(np.abs(weights - reference.blendshapes).max())
+        else:
+            unit = np.asarray(POSE_STD) if head == "pose" else 1.0
+            row.other_heads[head] = float((difference / unit).max())
+    row.error = _beyond(row, tolerance)
+    row.passed = row.error is None
+
+
+def _run(run: Callable[[np.ndarray], dict[str, np.ndarray]], reference: Reference) -> dict[str, np.ndarray]:
+    """Outputs for all images, as float64; raises ExportError where names, shapes or types are not agreed."""
+    count = len(reference.images)
+    starts = [0, *range(1, count, BATCH)]  # one face alone, then batches: the batch size must be free
+    parts = []
+    for start, stop in zip(starts, [*starts[1:], count], strict=True):
+        part = run(reference.images[start:stop])
+        if set(part) != set(reference.heads):
+            raise ExportError(
+                f"the outputs are {', '.join(part)}; expected are {', '.join(reference.heads)}."
+            )
+        for head, value in part.items():
+            if value.dtype != np.float32 or value.shape != (stop - start, HEADS[head]):
+                expected = [stop - start, HEADS[head]]
+                raise ExportError(
+                    f"{head} is {value.dtype} {list(value.shape)}; expected is float32 {expected}."
+                )
+            if not np.isfinite(value).all():
+                raise ExportError(f"{head} is not finite for some of the faces {start} to {stop - 1}.")
+        parts.append(part)
+    return {
+        head: np.concatenate([part[head] for part in parts]).astype(np.float64) for head in reference.heads
+    }
+
+
+def _beyond(row: Row, tolerance: Tolerance) -> str | None:
+    """What is out of tolerance, as a sentence."""
+    measured = {
+        "max |dz|, sigma": (row.max_dz_sigma, tolerance.max_dz_sigma),
+        "vertex max, mm": (row.vertex_max_mm, tolerance.vertex_max_mm),
+        "vertex rms, mm": (row.vertex_rms_mm, tolerance.vertex_rms_mm),
+        **{f"{head} max": (value, tolerance.other_heads) for head, value in row.other_heads.items()},
+    }
+    found = [
+        f"{name} is {value:.3g}, beyond {limit:g}"
+        for name, (value, limit) in measured.items()
+        if value is not None and limit is not None and not value <= limit
+    ]
+    return "; ".join(found) + "." if found else None
+
+
+def _sentence(error: Exception) -> str:
+    """The first line of what a runtime said; its type too, where the message alone says little."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
+    text = lines[0][:300]
+    return text if isinstance(error, ExportError) else f"{type(error).__name__}: {text}"
+
+
+def table(report: Report) -> str:
+    """The report as plain text: one line per artifact and runtime, then what failed and why."""
+    heads = [
+        "artifact",
+        "runtime",
+        "version",
+        "MB",
+        "max |dz|",
+        "mean |dz|",
+        "max mm",
+        "rms mm",
+        "blendsh.",
+        "result",
+    ]
+    lines = [heads]
+    for row in report.results:
+        numbers = (
+            row.max_dz_sigma,
+            row.mean_dz_sigma,
+            row.vertex_max_mm,
+            row.vertex_rms_mm,
+            row.blendshape_max,
+        )
+        size = "-" if row.bytes is None else f"{row.bytes / 1e6:.2f}"
+        cells = ["-" if value is None else f"{value:.1e}" for value in numbers]
+        result = "pass" if row.passed else "FAIL"
+        lines.append([row.artifact, row.runtime, row.runtime_version or "-", size, *cells, result])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(heads))]
+    text = [
+        "  ".join(
+            cell.rjust(w) if 3 <= i <= 8 else cell.ljust(w)
+            for i, (cell, w) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in lines
+    ]
+    text.insert(1, "  ".join("-" * w for w in widths))
+    failed = [f"{row.artifact} in {row.runtime}: {row.error}" for row in report.results if not row.passed]
+    good = sum(row.passed for row in report.results)
+    verdict = (
+        f"{good} of {len(report.results)} pass, {report.reference['faces']} faces, model {report.model['id']}"
+    )
+    return "\n".join(line.rstrip() for line in [*text, *failed, verdict])
