@@ -13,8 +13,9 @@ import keras
 import numpy as np
 from keras import layers
 
-# Scale of the last normalisation of each residual branch at the start. At 1 the variance doubles with every
-# block, and a random ResNet-101 turns float32 rounding into errors of whole sigmas.
+# Scale of the last normalisation of each residual branch of the deep networks at the start. At 1 the variance
+# doubles with every block, and a random ResNet-101 turns float32 rounding into errors of whole sigmas. The compact
+# network is shallow enough for 1, and learns sooner with it.
 RESIDUAL_GAMMA = 0.2
 
 
@@ -48,8 +49,11 @@ def _conv_bn(x, filters, kernel, stride, name, momentum, gamma=1.0, relu=True, v
     return layers.ReLU(name=f"{name}_relu")(x) if relu else x
 
 
-def _residual(x, convolutions, name, momentum):
-    """ReLU(x + branch(x)); `convolutions`: (filters, kernel, stride) of the branch, in order."""
+def _residual(x, convolutions, name, momentum, gamma=1.0):
+    """ReLU(x + branch(x)); `convolutions`: (filters, kernel, stride) of the branch, in order.
+
+    `gamma` is the scale that the branch starts at.
+    """
     filters = convolutions[-1][0]
     stride = int(np.prod([s for _, _, s in convolutions]))
     shortcut = x
@@ -57,8 +61,8 @@ def _residual(x, convolutions, name, momentum):
         shortcut = _conv_bn(x, filters, 1, stride, f"{name}_shortcut", momentum, relu=False)
     last = len(convolutions)
     for i, (width, kernel, step) in enumerate(convolutions, 1):
-        gamma = RESIDUAL_GAMMA if i == last else 1.0
-        x = _conv_bn(x, width, kernel, step, f"{name}_{i}", momentum, gamma, relu=i < last)
+        scale = gamma if i == last else 1.0
+        x = _conv_bn(x, width, kernel, step, f"{name}_{i}", momentum, scale, relu=i < last)
     x = layers.Add(name=f"{name}_add")([x, shortcut])
     return layers.ReLU(name=f"{name}_out")(x)
 
@@ -76,7 +80,7 @@ def _resnet(x, depths: Sequence[int]):
         for block in range(1, depth + 1):
             stride = 2 if block == 1 and stage > 2 else 1
             branch = ((width, 1, stride), (width, 3, 1), (4 * width, 1, 1))
-            x = _residual(x, branch, f"stage{stage}_block{block}", momentum)
+            x = _residual(x, branch, f"stage{stage}_block{block}", momentum, RESIDUAL_GAMMA)
     return layers.GlobalAveragePooling2D(name="features")(x)
 
 
@@ -106,9 +110,7 @@ def compact(x):
             stride = 2 if block == 1 and stage > 2 else 1
             x = _residual(x, ((width, 3, stride), (width, 3, 1)), f"stage{stage}_block{block}", momentum)
     x = _conv_bn(x, 32, 1, 1, "squeeze", momentum)
-    x = layers.Conv2D(
-        256, x.shape[1], activation="relu", kernel_initializer="he_normal", name="features_conv"
-    )(x)
+    x = layers.Conv2D(256, x.shape[1], activation="relu", kernel_initializer="he_normal", name="features_conv")(x)
     return layers.GlobalAveragePooling2D(name="features")(x)
 
 

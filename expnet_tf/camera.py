@@ -6,16 +6,17 @@ Pinhole: u = cx + f X / (-Z), v = cy - f Y / (-Z); pixel centres lie at .5.
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 NOMINAL_FOCAL = 4.0
 """Focal length over crop side of the pose head's camera (principal point at the crop's centre).
 
-A single crop does not tell the focal length from the distance: true poses are brought to this camera, in which a
-face that fills the crop is about 0.9 m away."""
+A single crop does not tell the focal length from the distance: true poses are brought to this camera, in
+which a face that fills the crop is about 0.9 m away."""
 
 
-def rotation_matrix(rotation_vector: np.ndarray) -> np.ndarray:
-    """Rotation vectors float [.., 3] (radians) -> rotation matrices float64 [.., 3, 3] (Rodrigues' formula)."""
+def rotation_matrix(rotation_vector: ArrayLike) -> np.ndarray:
+    """Rotation vectors float [.., 3] (radians) -> matrices float64 [.., 3, 3] (Rodrigues' formula)."""
     r = np.asarray(rotation_vector, np.float64)
     angle = np.linalg.norm(r, axis=-1)[..., None, None]
     zero = np.zeros(r.shape[:-1])
@@ -27,7 +28,7 @@ def rotation_matrix(rotation_vector: np.ndarray) -> np.ndarray:
     return np.eye(3) + sin_term * k + cos_term * (k @ k)
 
 
-def rotation_vector(matrix: np.ndarray) -> np.ndarray:
+def rotation_vector(matrix: ArrayLike) -> np.ndarray:
     """Rotation matrices float [.., 3, 3] -> rotation vectors float64 [.., 3] (radians, angle in [0, pi])."""
     m = np.asarray(matrix, np.float64)
     # The quaternion is the eigenvector of Shepperd's symmetric 4x4 matrix: no special case at angle pi.
@@ -43,26 +44,29 @@ def rotation_vector(matrix: np.ndarray) -> np.ndarray:
     return q[..., 1:] * np.where(sine > 1e-12, angle / np.maximum(sine, 1e-12), 2.0)
 
 
-def transform(points: np.ndarray, pose: np.ndarray) -> np.ndarray:
-    """Head-frame points float [.., n, 3] mm -> camera-frame points float64 [.., n, 3] mm, pose float [.., 6]."""
+def transform(points: np.ndarray, pose: ArrayLike) -> np.ndarray:
+    """Head-frame points float [.., n, 3] mm, pose float [.., 6] -> camera-frame points float64 [.., n, 3] mm."""
     pose = np.asarray(pose, np.float64)
     return points @ np.swapaxes(rotation_matrix(pose[..., :3]), -1, -2) + pose[..., None, 3:]
 
 
-def project(points: np.ndarray, pose: np.ndarray, focal, center) -> np.ndarray:
-    """Head-frame points float [.., n, 3] mm -> px float64 [.., n, 2]; focal in px, center (cx, cy) in px."""
+def project(points: np.ndarray, pose: ArrayLike, focal: ArrayLike, center: ArrayLike) -> np.ndarray:
+    """Head-frame points float [.., n, 3] mm -> px float64 [.., n, 2].
+
+    pose float [.., 6], focal [..] px, center [.., 2] (cx, cy) px; points must lie in front of the camera.
+    """
     camera = transform(points, pose)
     depth = -camera[..., 2:]
-    scale = np.asarray(focal, np.float64)[..., None, None] if np.ndim(focal) else float(focal)
-    return np.asarray(center, np.float64) + camera[..., :2] * [1.0, -1.0] * scale / depth
+    scale = np.asarray(focal, np.float64)[..., None, None]
+    return np.asarray(center, np.float64)[..., None, :] + camera[..., :2] * [1.0, -1.0] * scale / depth
 
 
-def to_nominal(pose: np.ndarray, focal, center, size: int) -> np.ndarray:
+def to_nominal(pose: ArrayLike, focal: ArrayLike, center: ArrayLike, size: int) -> np.ndarray:
     """The pose that shows a face at the same place and size under the nominal camera of a size-px crop.
 
-    pose float [.., 6] under (focal px, center (cx, cy) px) -> float64 [.., 6] under focal NOMINAL_FOCAL * size and
-    center (size / 2, size / 2). The rotation is kept: the small turn that moving off the optical axis adds is not
-    seen in a weak-perspective image.
+    pose float [.., 6] under (focal px, center (cx, cy) px) -> float64 [.., 6] under focal NOMINAL_FOCAL * size
+    and center (size / 2, size / 2). The rotation is kept: the small turn that moving off the optical axis adds
+    is not seen in a weak-perspective image.
     """
     pose = np.array(pose, np.float64)
     nominal = NOMINAL_FOCAL * size

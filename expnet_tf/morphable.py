@@ -6,6 +6,7 @@ Bases are stored times sigma, so that codes are in sigma units.
 
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib import resources
@@ -20,8 +21,10 @@ class FaceModelError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class MorphableModel:
-    """A linear 3D morphable model. n vertices, t triangles, m texture coordinates, i identity and e expression
-    components, b blendshapes."""
+    """A linear 3D morphable model.
+
+    n vertices, t triangles, m texture coordinates, i identity and e expression components, b blendshapes.
+    """
 
     mean: np.ndarray  # float64 [n, 3] mm
     identity_basis: np.ndarray  # float64 [i, n, 3] mm per sigma
@@ -40,8 +43,8 @@ class MorphableModel:
     blendshape_names: np.ndarray  # str [b]
     expression_to_blendshapes: np.ndarray  # float [e, b]
     blendshapes_to_expression: np.ndarray  # float [b, e]
-    gaze_basis: np.ndarray  # float [8, n, 3] mm: eye turns in the order of the eyeLook* names; not part of a code
-    base_ids: np.ndarray  # int32 [n] vertex numbers in the MakeHuman base mesh, for fitting its clothes and hair
+    gaze_basis: np.ndarray  # float [8, n, 3] mm: eye turns, in the order of the eyeLook* names; not in a code
+    base_ids: np.ndarray  # int32 [n] vertex numbers in the MakeHuman base mesh, to fit its clothes and hair
     identity_explained: np.ndarray  # [i] share of the variance
     expression_explained: np.ndarray  # [e]
     provenance: dict
@@ -53,45 +56,18 @@ class MorphableModel:
         Raises FaceModelError with the file's name when it is missing, no npz, incomplete or inconsistent.
         """
         path = Path(path)
-        try:
-            with np.load(path, allow_pickle=False) as data:
-                missing = sorted({f.name for f in fields(cls)} - set(data.files))
-                if missing:
-                    raise FaceModelError(f"{path}: not a face model, it lacks {', '.join(missing)}")
-                arrays = {f.name: data[f.name] for f in fields(cls)}
-        except FileNotFoundError:
-            raise FaceModelError(f"{path}: no such face model file") from None
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            if isinstance(error, FaceModelError):
-                raise
-            raise FaceModelError(f"{path}: not a readable .npz face model ({error})") from error
+        arrays = _read_arrays(path, [f.name for f in fields(cls)])
+        _check(arrays, path)
         for name in ("mean", "identity_basis", "expression_basis"):
             arrays[name] = arrays[name].astype(np.float64)
-        arrays["provenance"] = json.loads(str(arrays["provenance"]))
-        model = cls(**arrays)
-        model._check(str(path))
-        return model
-
-    def _check(self, where: str) -> None:
-        n, i, e, b = len(self.mean), len(self.identity_basis), len(self.expression_basis), len(self.blendshape_names)
-        expected = {
-            "mean": (n, 3), "identity_basis": (i, n, 3), "expression_basis": (e, n, 3), "identity_variance": (i,),
-            "expression_variance": (e,), "triangles": (len(self.triangles), 3), "uvs": (len(self.uvs), 2),
-            "uv_triangles": (len(self.triangles), 3), "regions": (n,), "landmark_ids": (68,), "mirror_ids": (n,),
-            "identity_mirror": (i,), "expression_mirror": (e,), "expression_to_blendshapes": (e, b),
-            "blendshapes_to_expression": (b, e), "base_ids": (n,), "gaze_basis": (len(self.gaze_basis), n, 3),
-        }
-        for name, shape in expected.items():
-            array = getattr(self, name)
-            if array.shape != shape:
-                raise FaceModelError(f"{where}: {name} has shape {array.shape}, expected {shape}")
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise FaceModelError(f"{where}: {name} holds values that are not finite")
-        for name, limit in (("triangles", n), ("uv_triangles", len(self.uvs)), ("landmark_ids", n), ("mirror_ids", n),
-                            ("regions", len(self.region_names))):
-            array = getattr(self, name)
-            if array.size and (array.min() < 0 or array.max() >= limit):
-                raise FaceModelError(f"{where}: {name} points outside 0..{limit - 1}")
+            arrays[name].setflags(write=False)  # open_face() is shared by all callers in a process
+        try:
+            provenance = json.loads(str(arrays.pop("provenance")))
+        except ValueError:
+            provenance = None
+        if not isinstance(provenance, dict):
+            raise FaceModelError(f"{path}: provenance is not a JSON object")
+        return cls(**arrays, provenance=provenance)
 
     @property
     def n_vertices(self) -> int:
@@ -110,7 +86,7 @@ class MorphableModel:
         return self._linear(identity, expression, self.landmark_ids)
 
     def _linear(self, identity, expression, rows) -> np.ndarray:
-        shape = self.mean[rows]
+        shape = self.mean[rows].copy()  # a caller may write into what decode() returns
         for codes, basis, name in ((identity, self.identity_basis, "identity"),
                                    (expression, self.expression_basis, "expression")):
             if codes is None:
@@ -119,7 +95,8 @@ class MorphableModel:
             if codes.shape[-1:] != (len(basis),):
                 raise ValueError(f"{name} has shape {codes.shape}, the face model takes [.., {len(basis)}]")
             part = basis[:, rows]
-            shape = shape + (codes @ part.reshape(len(part), -1)).reshape(*codes.shape[:-1], -1, 3)
+            moved = codes @ part.reshape(len(part), -1)
+            shape = shape + moved.reshape(*codes.shape[:-1], *part.shape[1:])
         return shape
 
     def blendshapes(self, expression) -> np.ndarray:
@@ -130,7 +107,7 @@ class MorphableModel:
         return np.clip(np.asarray(expression, np.float64) @ self.expression_to_blendshapes, 0.0, 1.0)
 
     def region(self, *names: str) -> np.ndarray:
-        """bool [n]: the vertices of the named regions. Raises ValueError for a name the model does not have."""
+        """bool [n]: the vertices of the named regions. Raises ValueError for a name the model lacks."""
         known = list(self.region_names)
         unknown = [name for name in names if name not in known]
         if unknown:
@@ -138,8 +115,65 @@ class MorphableModel:
         return np.isin(self.regions, [known.index(name) for name in names])
 
 
+def _read_arrays(path: Path, names: list[str]) -> dict[str, np.ndarray]:
+    """The named arrays of an .npz file; raises FaceModelError."""
+    try:
+        # Opened here: np.load tells a missing file, a directory and a plain .npy apart by different errors.
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            members = set(archive.namelist())
+            missing = [name for name in names if f"{name}.npy" not in members]
+            if missing:
+                raise FaceModelError(f"{path}: not a face model, it lacks {', '.join(missing)}")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as data:
+                return {name: data[name] for name in names}
+    except FileNotFoundError:
+        raise FaceModelError(f"{path}: no such face model file") from None
+    except FaceModelError:
+        raise
+    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise FaceModelError(f"{path}: not a readable .npz face model ({error})") from error
+
+
+def _check(arrays: dict[str, np.ndarray], path: Path) -> None:
+    """Raises FaceModelError when shapes, kinds, values or indices do not fit together."""
+
+    def length(name: str) -> int:
+        if arrays[name].ndim == 0:
+            raise FaceModelError(f"{path}: {name} is a single value, an array is expected")
+        return len(arrays[name])
+
+    n, t, m = length("mean"), length("triangles"), length("uvs")
+    i, e, b = length("identity_basis"), length("expression_basis"), length("blendshape_names")
+    floats = {
+        "mean": (n, 3), "identity_basis": (i, n, 3), "expression_basis": (e, n, 3), "uvs": (m, 2),
+        "identity_variance": (i,), "expression_variance": (e,), "identity_explained": (i,),
+        "expression_explained": (e,), "expression_to_blendshapes": (e, b), "blendshapes_to_expression": (b, e),
+        "gaze_basis": (length("gaze_basis"), n, 3),
+    }
+    integers = {
+        "triangles": (t, 3), "uv_triangles": (t, 3), "regions": (n,), "landmark_ids": (68,), "mirror_ids": (n,),
+        "base_ids": (n,), "identity_mirror": (i,), "expression_mirror": (e,),
+    }
+    strings = {"blendshape_names": (b,), "region_names": (length("region_names"),)}
+    for kinds, expected in (("f", floats), ("iu", integers), ("U", strings)):
+        for name, shape in expected.items():
+            array = arrays[name]
+            if array.shape != shape:
+                raise FaceModelError(f"{path}: {name} has shape {array.shape}, expected {shape}")
+            if array.dtype.kind not in kinds:
+                raise FaceModelError(f"{path}: {name} has the wrong type {array.dtype}")
+            if kinds == "f" and not np.isfinite(array).all():
+                raise FaceModelError(f"{path}: {name} holds values that are not finite")
+    for name, limit in (("triangles", n), ("uv_triangles", m), ("landmark_ids", n), ("mirror_ids", n),
+                        ("regions", length("region_names"))):
+        array = arrays[name]
+        if array.size and (array.min() < 0 or array.max() >= limit):
+            raise FaceModelError(f"{path}: {name} points outside 0..{limit - 1}")
+
+
 @cache
 def open_face() -> MorphableModel:
-    """The open face model that ships with the package (CC0; 5,293 vertices, 99 + 29 components), loaded once."""
+    """The open face model in the package (CC0; 5,293 vertices, 99 + 29 components), loaded once."""
     with resources.as_file(resources.files("expnet_tf") / "assets" / "open_face.npz") as path:
         return MorphableModel.from_file(path)

@@ -78,8 +78,7 @@ def ExpNet(
     [B, 6], rotation vector (rad) and translation (mm) at the nominal camera.
 
     `size` is the side of the crop in px (None: the backbone's own), `mean_image` float [size, size, 3] in
-    0..255 RGB (None: mid-grey). Copy weights between models through a file or `load_weights`, not
-    `set_weights`: the mean image layer computes with a copy that only loading and `set_mean_image` refresh.
+    0..255 RGB (None: mid-grey).
 
     Raises ValueError for an unknown backbone or head, a size under 32 or a mean image of another shape.
     """
@@ -95,20 +94,28 @@ def ExpNet(
         raise ValueError(f"Size {size} is too small for a stride of 16 or 32; accepted: 32 and more.")
 
     image = keras.Input((size, size, 3), dtype="uint8", name="image")
-    # float32 in mixed precision too: float16 resolves 255 - mean to an eighth of a grey level only.
-    x = layers.Normalization(axis=(1, 2, 3), dtype="float32", name="mean_image")(image)
-    features = trunk.build(x)
+    # (pixel - mean) / scale as a frozen linear layer: kernel I / scale, bias -mean / scale. Not Normalization and
+    # Rescaling: Keras makes such layers ask for TensorFlow, which a JAX machine may not have or may block, and
+    # Normalization computes with a copy of its weights that `set_weights` leaves as it was. float32 in mixed
+    # precision too: bfloat16 resolves 255 - mean to half a grey level only.
+    mean_layer = layers.EinsumDense(
+        "bhwc,cd->bhwd",
+        output_shape=(size, size, 3),
+        bias_axes="hwd",
+        kernel_initializer=keras.initializers.Identity(1.0 / trunk.scale),
+        trainable=False,
+        dtype="float32",
+        name="mean_image",
+    )
+    features = trunk.build(mean_layer(image))
     outputs = {}
     for head in (h for h in HEADS if h in heads):
         # Heads stay in float32 in mixed precision: around 900 mm bfloat16 knows every fourth millimetre only.
         linear = f"{head}_standardised" if head == "pose" else head
         outputs[head] = layers.Dense(HEADS[head], dtype="float32", name=linear)(features)
     if "pose" in outputs:
-        rescale = layers.Rescaling(list(POSE_STD), list(POSE_MEAN), dtype="float32", name="pose")
-        outputs["pose"] = rescale(outputs["pose"])
+        outputs["pose"] = outputs["pose"] * np.array(POSE_STD, np.float32) + np.array(POSE_MEAN, np.float32)
     model = keras.Model(image, outputs, name=f"expnet_{backbone}")
-    layer = model.get_layer("mean_image")
-    layer.adapt_variance.assign(np.full(layer.adapt_variance.shape, trunk.scale**2, np.float32))
     set_mean_image(model, np.full((size, size, 3), MID_GREY) if mean_image is None else mean_image)
     return model
 
@@ -120,18 +127,19 @@ def set_mean_image(model: keras.Model, mean: np.ndarray) -> None:
     """
     layer = model.get_layer("mean_image")
     mean = np.asarray(mean, np.float32)
-    expected = tuple(layer.adapt_mean.shape)
+    expected = tuple(layer.bias.shape)
     if mean.shape != expected:
         raise ValueError(f"Mean image of shape {mean.shape}; the model takes {expected}, RGB in 0..255.")
     if not (np.isfinite(mean).all() and mean.min() >= 0 and mean.max() <= 255):
         raise ValueError("Mean image with values that are not finite or outside 0..255.")
-    layer.adapt_mean.assign(mean)
-    layer.finalize_state()
+    layer.bias.assign(-mean * np.diagonal(keras.ops.convert_to_numpy(layer.kernel)))
 
 
 def mean_image(model: keras.Model) -> np.ndarray:
     """The mean image inside the model, float32 [S, S, 3] RGB in 0..255."""
-    return keras.ops.convert_to_numpy(model.get_layer("mean_image").adapt_mean)
+    layer = model.get_layer("mean_image")
+    kernel, bias = keras.ops.convert_to_numpy(layer.kernel), keras.ops.convert_to_numpy(layer.bias)
+    return -bias / np.diagonal(kernel)
 
 
 def save_model(model: keras.Model, path: str | os.PathLike, info: ModelInfo, float16: bool = False) -> None:
@@ -204,9 +212,7 @@ def _halve_weights(content: bytes) -> bytes:
                 values = item[()]
                 if item.dtype == np.float32:
                     if np.abs(values).max(initial=0.0) > np.finfo(np.float16).max:
-                        raise ModelError(
-                            f"Weight {name} holds values beyond float16 (65504): save it as float32."
-                        )
+                        raise ModelError(f"Weight {name} holds values beyond float16 (65504): save it as float32.")
                     values = values.astype(np.float16)
                 made = target.create_dataset(name, data=values)
             made.attrs.update(item.attrs)
@@ -281,9 +287,7 @@ def read_info(path: str | os.PathLike) -> ModelInfo:
     try:
         record = json.loads(text)
         if record.pop("schema") != INFO_SCHEMA:
-            raise ModelError(
-                f"{path}: {INFO_MEMBER} is not of schema {INFO_SCHEMA}, the one this version reads."
-            )
+            raise ModelError(f"{path}: {INFO_MEMBER} is not of schema {INFO_SCHEMA}, the one this version reads.")
         record["heads"] = tuple(record["heads"])
         return ModelInfo(**record)
     except (ValueError, TypeError, KeyError, AttributeError) as error:

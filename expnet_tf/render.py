@@ -1,10 +1,11 @@
 """The one rasteriser: a numba z-buffer for training images and for every picture people look at.
 
-Surfaces are given in camera coordinates (mm; x right, y up, camera at the origin looking down -z). Opaque surfaces
-are rasterised first and shaded once a pixel; transparent ones (hair, brows, lashes) follow: texels of alpha >= 1/2
-count as solid, the rest are blended. Lighting is second-order spherical harmonics (Ramamoorthi and Hanrahan 2001)
-plus one directional light with a wrapped diffuse and a Blinn-Phong highlight. Textures are sRGB, taken as the
-square root of linear light. No fastmath and no library calls in the kernels: the same input gives the same bytes.
+Surfaces are given in camera coordinates (mm; x right, y up, camera at the origin looking down -z). Opaque
+surfaces are rasterised first and shaded once a pixel; transparent ones (hair, brows, lashes) follow: texels of
+alpha >= 1/2 count as solid, the rest are blended. Lighting is second-order spherical harmonics (Ramamoorthi and
+Hanrahan 2001) plus one directional light with a wrapped diffuse and a Blinn-Phong highlight. Textures are sRGB,
+taken as the square root of linear light. No fastmath and no library calls in the kernels: the same input gives
+the same bytes.
 """
 
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 import cv2
 import numba
 import numpy as np
+from numpy.typing import ArrayLike
 
 WHITE = np.full((1, 1, 4), 255, np.uint8)
 NEAR = 10.0  # mm: triangles that reach closer to the camera are left out
@@ -42,7 +44,10 @@ class Surface:
 
 @dataclass
 class Light:
-    """sh float [9, 3] ambient (order 1, y, z, x, xy, yz, 3z^2-1, xz, x^2-y^2), direction [3] to the light, color [3]."""
+    """Ambient light and one lamp.
+
+    sh float [9, 3] ambient (order 1, y, z, x, xy, yz, 3z^2-1, xz, x^2-y^2), direction [3] to the lamp, color [3].
+    """
 
     sh: np.ndarray = field(default_factory=lambda: np.vstack([np.full((1, 3), 0.45), np.zeros((8, 3))]))
     direction: np.ndarray = field(default_factory=lambda: np.array([-0.4, 0.5, 0.77]))
@@ -53,11 +58,12 @@ class Light:
 def _vertex_normals(vertices, triangles):
     normals = np.zeros_like(vertices)
     for k in range(len(triangles)):
-        i, j, l = triangles[k]
-        ax, ay, az = vertices[j, 0] - vertices[i, 0], vertices[j, 1] - vertices[i, 1], vertices[j, 2] - vertices[i, 2]
-        bx, by, bz = vertices[l, 0] - vertices[i, 0], vertices[l, 1] - vertices[i, 1], vertices[l, 2] - vertices[i, 2]
+        i, j, m = triangles[k]
+        x, y, z = vertices[i, 0], vertices[i, 1], vertices[i, 2]
+        ax, ay, az = vertices[j, 0] - x, vertices[j, 1] - y, vertices[j, 2] - z
+        bx, by, bz = vertices[m, 0] - x, vertices[m, 1] - y, vertices[m, 2] - z
         nx, ny, nz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
-        for v in (i, j, l):
+        for v in (i, j, m):
             normals[v, 0] += nx
             normals[v, 1] += ny
             normals[v, 2] += nz
@@ -78,13 +84,15 @@ def _raster(screen, triangles, cull, first, depth, face, b0, b1):
     """Fills depth, face (number of the triangle from `first` on) and perspective-correct barycentrics."""
     height, width = depth.shape
     for k in range(len(triangles)):
-        i, j, l = triangles[k]
-        z0, z1, z2 = screen[i, 2], screen[j, 2], screen[l, 2]  # 1 / distance
+        i, j, m = triangles[k]
+        z0, z1, z2 = screen[i, 2], screen[j, 2], screen[m, 2]  # 1 / distance
         if z0 <= 0 or z1 <= 0 or z2 <= 0:
             continue
-        x0, y0, x1, y1, x2, y2 = screen[i, 0], screen[i, 1], screen[j, 0], screen[j, 1], screen[l, 0], screen[l, 1]
+        x0, y0, x1, y1 = screen[i, 0], screen[i, 1], screen[j, 0], screen[j, 1]
+        x2, y2 = screen[m, 0], screen[m, 1]
         area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
-        if abs(area) < 1e-9 or (cull and area > 0):  # v points down: counter-clockwise faces have negative area
+        # v points down: counter-clockwise faces have negative area.
+        if abs(area) < 1e-9 or (cull and area > 0):
             continue
         xa, xb = _bounds(x0, x1, x2, width)
         ya, yb = _bounds(y0, y1, y2, height)
@@ -137,14 +145,15 @@ def _shade(albedo, n, p, sh, direction, light, specular, shininess, out):
     grazing = (1 - facing) * (1 - facing)
     highlight = specular * lobe * (0.08 + 0.5 * grazing * grazing)
     for c in range(3):
-        ambient = (sh[0, c] + sh[1, c] * ny + sh[2, c] * nz + sh[3, c] * nx + sh[4, c] * nx * ny + sh[5, c] * ny * nz
-                   + sh[6, c] * (3 * nz * nz - 1) + sh[7, c] * nx * nz + sh[8, c] * (nx * nx - ny * ny))
+        ambient = (sh[0, c] + sh[1, c] * ny + sh[2, c] * nz + sh[3, c] * nx + sh[4, c] * nx * ny
+                   + sh[5, c] * ny * nz + sh[6, c] * (3 * nz * nz - 1) + sh[7, c] * nx * nz
+                   + sh[8, c] * (nx * nx - ny * ny))
         out[c] = albedo[c] * (max(ambient, 0.02) + light[c] * lambert) + highlight * light[c]
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _shade_pixels(first, triangles, vertices, normals, colors, uvs, uv_triangles, texture, sh, direction, light,
-                  specular, shininess, face, b0, b1, image):
+def _shade_pixels(first, triangles, vertices, normals, colors, uvs, uv_triangles, texture, sh, direction,
+                  light, specular, shininess, face, b0, b1, image):
     """Shades the pixels that belong to one opaque surface, triangles numbered from `first`."""
     texel, albedo, n, p, out = np.empty(4), np.empty(3), np.empty(3), np.empty(3), np.empty(3)
     for y in range(face.shape[0]):
@@ -154,14 +163,14 @@ def _shade_pixels(first, triangles, vertices, normals, colors, uvs, uv_triangles
                 continue
             w0, w1 = b0[y, x], b1[y, x]
             w2 = 1 - w0 - w1
-            i, j, l = triangles[k]
+            i, j, m = triangles[k]
             a, b, c = uv_triangles[k]
             _texel(texture, w0 * uvs[a, 0] + w1 * uvs[b, 0] + w2 * uvs[c, 0],
                    w0 * uvs[a, 1] + w1 * uvs[b, 1] + w2 * uvs[c, 1], texel)
             for q in range(3):
-                albedo[q] = texel[q] * texel[q] * (w0 * colors[i, q] + w1 * colors[j, q] + w2 * colors[l, q])
-                n[q] = w0 * normals[i, q] + w1 * normals[j, q] + w2 * normals[l, q]
-                p[q] = w0 * vertices[i, q] + w1 * vertices[j, q] + w2 * vertices[l, q]
+                albedo[q] = texel[q] * texel[q] * (w0 * colors[i, q] + w1 * colors[j, q] + w2 * colors[m, q])
+                n[q] = w0 * normals[i, q] + w1 * normals[j, q] + w2 * normals[m, q]
+                p[q] = w0 * vertices[i, q] + w1 * vertices[j, q] + w2 * vertices[m, q]
             n /= np.sqrt(n[0] * n[0] + n[1] * n[1] + n[2] * n[2]) + 1e-12
             _shade(albedo, n, p, sh, direction, light, specular, shininess, out)
             for q in range(3):
@@ -170,17 +179,18 @@ def _shade_pixels(first, triangles, vertices, normals, colors, uvs, uv_triangles
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _blend(screen, triangles, vertices, normals, colors, uvs, uv_triangles, texture, sh, direction, light, specular,
-           shininess, solid, depth, image):
-    """One pass over a transparent surface: texels of alpha >= 1/2 (solid pass, writes depth) or the rest (blended)."""
+def _blend(screen, triangles, vertices, normals, colors, uvs, uv_triangles, texture, sh, direction, light,
+           specular, shininess, solid, depth, image):
+    """One pass over a transparent surface: texels of alpha >= 1/2 (solid; writes depth) or the rest (blended)."""
     height, width = depth.shape
     texel, albedo, n, p, out = np.empty(4), np.empty(3), np.empty(3), np.empty(3), np.empty(3)
     for k in range(len(triangles)):
-        i, j, l = triangles[k]
-        z0, z1, z2 = screen[i, 2], screen[j, 2], screen[l, 2]
+        i, j, m = triangles[k]
+        z0, z1, z2 = screen[i, 2], screen[j, 2], screen[m, 2]
         if z0 <= 0 or z1 <= 0 or z2 <= 0:
             continue
-        x0, y0, x1, y1, x2, y2 = screen[i, 0], screen[i, 1], screen[j, 0], screen[j, 1], screen[l, 0], screen[l, 1]
+        x0, y0, x1, y1 = screen[i, 0], screen[i, 1], screen[j, 0], screen[j, 1]
+        x2, y2 = screen[m, 0], screen[m, 1]
         area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
         if abs(area) < 1e-9:
             continue
@@ -207,9 +217,10 @@ def _blend(screen, triangles, vertices, normals, colors, uvs, uv_triangles, text
                 if alpha < 0.02 or (solid != (alpha >= 0.5)):
                     continue
                 for q in range(3):
-                    albedo[q] = texel[q] * texel[q] * (w0 * colors[i, q] + w1 * colors[j, q] + w2 * colors[l, q])
-                    n[q] = w0 * normals[i, q] + w1 * normals[j, q] + w2 * normals[l, q]
-                    p[q] = w0 * vertices[i, q] + w1 * vertices[j, q] + w2 * vertices[l, q]
+                    color = w0 * colors[i, q] + w1 * colors[j, q] + w2 * colors[m, q]
+                    albedo[q] = texel[q] * texel[q] * color
+                    n[q] = w0 * normals[i, q] + w1 * normals[j, q] + w2 * normals[m, q]
+                    p[q] = w0 * vertices[i, q] + w1 * vertices[j, q] + w2 * vertices[m, q]
                 n /= np.sqrt(n[0] * n[0] + n[1] * n[1] + n[2] * n[2]) + 1e-12
                 _shade(albedo, n, p, sh, direction, light, specular, shininess, out)
                 for q in range(3):
@@ -219,11 +230,12 @@ def _blend(screen, triangles, vertices, normals, colors, uvs, uv_triangles, text
                     depth[y, x] = z
 
 
-def render(surfaces: list[Surface], focal: float, center: tuple[float, float], size: tuple[int, int],
+def render(surfaces: list[Surface], focal: float, center: ArrayLike, size: tuple[int, int],
            light: Light | None = None, supersample: int = 2) -> np.ndarray:
-    """Renders surfaces with a pinhole camera -> uint8 RGBA [h, w, 4], colours premultiplied by the coverage alpha.
+    """Renders surfaces with a pinhole camera -> uint8 RGBA [h, w, 4], colours premultiplied by coverage alpha.
 
-    focal and center (cx, cy) in px of the output, size (h, w). Anti-aliased by `supersample` squared samples a pixel.
+    focal and center (cx, cy) in px of the output, size (h, w). Anti-aliased by `supersample` squared samples a
+    pixel.
     """
     height, width = size[0] * supersample, size[1] * supersample
     light = light or Light()
@@ -267,7 +279,9 @@ def _prepare(surface: Surface, focal: float, center: np.ndarray):
     screen[:, 2] = np.where(distance > NEAR, 1 / np.maximum(distance, NEAR), 0)
     triangles = np.ascontiguousarray(surface.triangles, np.int32)
     normals = _vertex_normals(vertices, triangles) if surface.normals is None else surface.normals
-    colors = np.ones_like(vertices) if surface.colors is None else np.ascontiguousarray(surface.colors, np.float32)
+    colors = np.ones_like(vertices)
+    if surface.colors is not None:
+        colors = np.ascontiguousarray(surface.colors, np.float32)
     if surface.texture is None:
         texture, uvs, uv_triangles = WHITE, np.zeros((1, 2), np.float32), np.zeros_like(triangles)
     else:

@@ -62,15 +62,15 @@ def export_model(
     model's.
 
     A format that fails is noted in the result and the others go on. Raises ExportError for an unknown format
-    or an unusable `out`, and what `load_model` raises.
+    or an unusable `out` or backend, and what `load_model` raises.
     """
     exporters = choose(formats)
+    if keras.backend.backend() != "tensorflow":
+        raise ExportError(f"Exports need KERAS_BACKEND=tensorflow; this process runs {keras.backend.backend()}.")
     source = None
     if isinstance(model, keras.Model):
         if info is None:
-            raise ExportError(
-                "A model without a file needs its ModelInfo: pass info=, or save it and pass the path."
-            )
+            raise ExportError("A model without a file needs its ModelInfo: pass info=, or save it and pass the path.")
     else:
         source = Path(model)
         info = read_info(source)

@@ -66,8 +66,7 @@ def list_files(directory: Path, name: str) -> dict[str, dict[str, Any]]:
     root = directory / name
     paths = sorted(p for p in root.rglob("*") if p.is_file()) if root.is_dir() else [root]
     return {
-        path.relative_to(directory).as_posix(): {"bytes": path.stat().st_size, "sha256": digest(path)}
-        for path in paths
+        path.relative_to(directory).as_posix(): {"bytes": path.stat().st_size, "sha256": digest(path)} for path in paths
     }
 
 
@@ -113,8 +112,7 @@ def build(
             "crop": "square about the centre of the face box, side = crop_factor * max(w, h), zero padded",
         },
         "outputs": {
-            head: {"dtype": "float32", "shape": [None, HEADS[head]], "unit": UNITS[head]}
-            for head in info.heads
+            head: {"dtype": "float32", "shape": [None, HEADS[head]], "unit": UNITS[head]} for head in info.heads
         },
         "nominal_focal": NOMINAL_FOCAL,
         "toolchain": {"python": platform.python_version(), **_versions()},
@@ -153,6 +151,10 @@ def read(directory: Path) -> dict[str, Any]:
         raise ExportError(f"{path}: schema {schema}; this version reads schema {SCHEMA}.")
     if missing := {"model", "input", "outputs", "reference", "artifacts"} - set(record):
         raise ExportError(f"{path}: the manifest has no {', '.join(sorted(missing))}.")
+    entries = {**record["artifacts"], **{key: record["reference"].get(key, {}) for key in ("model", "inputs")}}
+    for name, noted in entries.items():
+        if missing := {"path", "bytes", "sha256", "files"} - set(noted):
+            raise ExportError(f"{path}: the entry {name} has no {', '.join(sorted(missing))}.")
     return dict(record)
 
 

@@ -93,19 +93,19 @@ def verify(
     """Judge every artifact in the export folder and write `parity.json` there.
 
     An artifact that is damaged, cannot be loaded or answers otherwise than the reference makes a row that has
-    not passed and says why; the others go on. `face_model` decodes both answers (None: the open face).
+    not passed and says why; the others go on. A folder without artifacts has not passed. `face_model` decodes
+    both answers (None: the open face).
 
     Raises FileNotFoundError or ExportError where there is no manifest that can be read.
     """
     folder = Path(directory)
     record = manifest.read(folder)
     inputs = record["reference"]["inputs"]
+    (folder / PARITY).unlink(missing_ok=True)  # should a runtime take the process down, no old pass stays behind
     reference: Reference | str
     try:
         manifest.check(folder, inputs)
-        reference = Reference.read(
-            folder / inputs["path"], list(record["outputs"]), face_model or open_face()
-        )
+        reference = Reference.read(folder / inputs["path"], list(record["outputs"]), face_model or open_face())
     except ExportError as error:
         reference = f"not judged, because the reference is damaged: {error}"
     rows = []
@@ -131,7 +131,7 @@ def verify(
             "answer": "forward pass of the Keras model in float64, decoded in float64 with zero identity",
         },
         results=rows,
-        passed=bool(rows) and all(row.passed for row in rows),
+        passed=bool(record["artifacts"]) and all(row.passed for row in rows),
     )
     record = asdict(report)
     for result in (record, *record["results"]):
@@ -168,9 +168,7 @@ class Reference:
     def read(cls, path: Path, outputs: list[str], face: MorphableModel) -> Reference:
         images, heads = read_inputs(path)
         if set(heads) != set(outputs):
-            raise ExportError(
-                f"{path.name}: holds {', '.join(heads)}; the manifest says {', '.join(outputs)}."
-            )
+            raise ExportError(f"{path.name}: holds {', '.join(heads)}; the manifest says {', '.join(outputs)}.")
         z = heads.get("expression")
         if z is None:
             return cls(images, heads, face, None, None)
@@ -180,9 +178,7 @@ class Reference:
 def _judge(row: Row, folder: Path, noted: dict[str, Any], reference: Reference, threads: int) -> None:
     """Run the artifact and fill in the row; raises where it cannot be run or its outputs are malformed."""
     if row.runtime not in RUNNERS or row.precision not in TOLERANCES:
-        raise ExportError(
-            f"{row.artifact}: not an artifact that this version knows; it knows {', '.join(EXPORTERS)}."
-        )
+        raise ExportError(f"{row.artifact}: not an artifact that this version knows; it knows {', '.join(EXPORTERS)}.")
     tolerance = TOLERANCES[row.precision]
     row.tolerance = tolerance._asdict()
     manifest.check(folder, noted)  # before loading: a SavedModel is code
@@ -214,21 +210,15 @@ def _run(run: Callable[[np.ndarray], dict[str, np.ndarray]], reference: Referenc
     for start, stop in zip(starts, [*starts[1:], count], strict=True):
         part = run(reference.images[start:stop])
         if set(part) != set(reference.heads):
-            raise ExportError(
-                f"the outputs are {', '.join(part)}; expected are {', '.join(reference.heads)}."
-            )
+            raise ExportError(f"the outputs are {', '.join(part)}; expected are {', '.join(reference.heads)}.")
         for head, value in part.items():
             if value.dtype != np.float32 or value.shape != (stop - start, HEADS[head]):
                 expected = [stop - start, HEADS[head]]
-                raise ExportError(
-                    f"{head} is {value.dtype} {list(value.shape)}; expected is float32 {expected}."
-                )
+                raise ExportError(f"{head} is {value.dtype} {list(value.shape)}; expected is float32 {expected}.")
             if not np.isfinite(value).all():
                 raise ExportError(f"{head} is not finite for some of the faces {start} to {stop - 1}.")
         parts.append(part)
-    return {
-        head: np.concatenate([part[head] for part in parts]).astype(np.float64) for head in reference.heads
-    }
+    return {head: np.concatenate([part[head] for part in parts]).astype(np.float64) for head in reference.heads}
 
 
 def _beyond(row: Row, tolerance: Tolerance) -> str | None:
@@ -292,7 +282,5 @@ def table(report: Report) -> str:
     text.insert(1, "  ".join("-" * w for w in widths))
     failed = [f"{row.artifact} in {row.runtime}: {row.error}" for row in report.results if not row.passed]
     good = sum(row.passed for row in report.results)
-    verdict = (
-        f"{good} of {len(report.results)} pass, {report.reference['faces']} faces, model {report.model['id']}"
-    )
+    verdict = f"{good} of {len(report.results)} pass, {report.reference['faces']} faces, model {report.model['id']}"
     return "\n".join(line.rstrip() for line in [*text, *failed, verdict])

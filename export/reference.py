@@ -30,8 +30,6 @@ def to_float64(model: keras.Model) -> keras.Model:
     double = keras.Model.from_config(with_policy(model.get_config(), "float64"))
     for layer in double.layers:
         layer.set_weights(model.get_layer(layer.name).get_weights())
-        if hasattr(layer, "finalize_state"):  # the mean image layer computes with a copy of its weights
-            layer.finalize_state()
     return double
 
 
@@ -39,9 +37,7 @@ def predict_float64(model: keras.Model, images: np.ndarray, batch: int = 16) -> 
     """{head: float64 [n, width]} of images uint8 [n, S, S, 3], every operation of the network in float64."""
     double = to_float64(model)
     parts = [double(images[i : i + batch], training=False) for i in range(0, len(images), batch)]
-    return {
-        head: np.concatenate([keras.ops.convert_to_numpy(part[head]) for part in parts]) for head in parts[0]
-    }
+    return {head: np.concatenate([keras.ops.convert_to_numpy(part[head]) for part in parts]) for head in parts[0]}
 
 
 def write_inputs(path: Path, model: keras.Model, images: np.ndarray) -> None:
@@ -59,9 +55,7 @@ def read_inputs(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         raise ExportError(f"{path.name}: cannot be read: {error}.") from None
     images = arrays.pop("image", np.zeros(0))
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3 or not len(images):
-        raise ExportError(
-            f"{path.name}: image is {images.dtype} {list(images.shape)}, not uint8 [n, S, S, 3]."
-        )
+        raise ExportError(f"{path.name}: image is {images.dtype} {list(images.shape)}, not uint8 [n, S, S, 3].")
     for head, value in arrays.items():
         expected = (len(images), HEADS.get(head))
         if value.dtype != np.float64 or value.shape != expected or not np.isfinite(value).all():

@@ -124,6 +124,5 @@ class LiteRTRunner:
 
 
 RUNNERS: dict[str, type[Runner]] = {
-    runner.name: runner
-    for runner in (KerasRunner, SavedModelRunner, SavedModelV1Runner, OnnxRunner, LiteRTRunner)
+    runner.name: runner for runner in (KerasRunner, SavedModelRunner, SavedModelV1Runner, OnnxRunner, LiteRTRunner)
 }

@@ -121,9 +121,8 @@ def test_file_gives_the_same_answer(model: keras.Model, path: Path, images: np.n
 def test_file_needs_no_custom_objects(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         config = json.loads(archive.read("config.json"))
-    layers = config["config"]["layers"]
-    assert {layer["module"] for layer in layers} == {"keras.layers"}
-    assert not any(layer["registered_name"] for layer in layers)
+    modules = {layer["module"] for layer in config["config"]["layers"]}
+    assert modules == {"keras.layers", "keras.src.ops.numpy"}  # the second: the pose head's units
 
 
 def test_info_travels_in_the_file(path: Path) -> None:
@@ -166,7 +165,7 @@ def test_training_leaves_no_trace_in_the_file(images: np.ndarray, path: Path) ->
     loaded = load_model(path)
     assert type(loaded).__name__ == "Functional"
     assert "points" not in [layer.name for layer in loaded.layers]
-    assert {layer.compute_dtype for layer in loaded.layers[1:]} == {"float32"}
+    assert {layer.compute_dtype for layer in loaded.layers[1:] if isinstance(layer, keras.Layer)} == {"float32"}
     assert path.stat().st_size < 5.0e6  # an optimizer would triple it
     reference = toy()
     reference.load_weights(path)
@@ -239,9 +238,7 @@ def test_archive_without_weights(path: Path) -> None:
 )
 def test_other_models_are_refused(tmp_path: Path, shape: tuple, dtype: str, width: int, message: str) -> None:
     image = keras.Input(shape, dtype=dtype, name="image")
-    dense = keras.layers.Dense(width)(
-        keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1.0)(image))
-    )
+    dense = keras.layers.Dense(width)(keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1.0)(image)))
     keras.Model(image, {"expression": dense}).save(tmp_path / "other.keras")
     with pytest.raises(ModelError, match=f"not an ExpNet model. .*{message}"):
         load_model(tmp_path / "other.keras")
@@ -291,7 +288,7 @@ def test_backends_agree(model: keras.Model, path: Path, images: np.ndarray, back
     np.save(inputs, images)
     command = [sys.executable, "-c", FORWARD, backend, *map(str, (path, inputs, outputs))]
     done = subprocess.run(
-        command, env={**os.environ, "KERAS_BACKEND": backend}, capture_output=True, text=True, timeout=120
+        command, env={**os.environ, "KERAS_BACKEND": backend}, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     expected = answer(model, images)

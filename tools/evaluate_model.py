@@ -35,7 +35,9 @@ def blendshapes(model: keras.Model, crops: list[np.ndarray]) -> np.ndarray:
 def smile_pairs(model: keras.Model, size: int, factor: float, folder: Path) -> dict:
     with (folder / "boxes.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    crops = [crop(read_image(folder / row["path"]), [float(row[f"box_{k}"]) for k in "xywh"], size, factor) for row in rows]
+    crops = [
+        crop(read_image(folder / row["path"]), [float(row[f"box_{k}"]) for k in "xywh"], size, factor) for row in rows
+    ]
     names = list(open_face().blendshape_names)
     weights = blendshapes(model, crops)
     smile = weights[:, names.index("mouthSmileLeft")] + weights[:, names.index("mouthSmileRight")]
@@ -44,13 +46,20 @@ def smile_pairs(model: keras.Model, size: int, factor: float, folder: Path) -> d
         people.setdefault(Path(row["path"]).name.split("_")[0], {})[row["label"]] = float(value)
     pairs = [p for p in people.values() if {"neutral", "happiness"} <= set(p)]
     neutral = [row["label"] == "neutral" for row in rows]
-    asymmetry = [np.abs(np.clip(weights[:, i], 0, 1) - np.clip(weights[:, names.index(n[:-4] + "Right")], 0, 1)).mean()
-                 for i, n in enumerate(names) if n.endswith("Left")]
-    return {"people": len(pairs), "smile more when smiling": float(np.mean([p["happiness"] > p["neutral"] for p in pairs])),
-            "median smile neutral, smiling": [round(float(np.median([p[k] for p in pairs])), 3)
-                                              for k in ("neutral", "happiness")],
-            "mean |left - right|": round(float(np.mean(asymmetry)), 3),
-            "blendshapes of neutral photos under 0.25": round(float((weights[neutral] < 0.25).mean()), 3)}
+    asymmetry = [
+        np.abs(np.clip(weights[:, i], 0, 1) - np.clip(weights[:, names.index(n[:-4] + "Right")], 0, 1)).mean()
+        for i, n in enumerate(names)
+        if n.endswith("Left")
+    ]
+    return {
+        "people": len(pairs),
+        "smile more when smiling": float(np.mean([p["happiness"] > p["neutral"] for p in pairs])),
+        "median smile neutral, smiling": [
+            round(float(np.median([p[k] for p in pairs])), 3) for k in ("neutral", "happiness")
+        ],
+        "mean |left - right|": round(float(np.mean(asymmetry)), 3),
+        "blendshapes of neutral photos under 0.25": round(float((weights[neutral] < 0.25).mean()), 3),
+    }
 
 
 if __name__ == "__main__":

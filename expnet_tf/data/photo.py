@@ -1,12 +1,14 @@
 """What lies around and before a rendered face, and what a camera does to it.
 
-Backgrounds are procedural (gradients, blurred shapes, texture patches); occluders are glasses and blobs; the camera
-adds blur, low resolution, noise, grey and colour casts, contrast, JPEG: the ways in which snapshots differ from
-renders.
+Backgrounds are procedural (gradients, blurred shapes, texture patches); occluders are glasses and blobs; the
+camera adds blur, low resolution, noise, grey and colour casts, contrast, JPEG: the ways in which snapshots
+differ from renders.
 """
 
 import cv2
 import numpy as np
+
+from expnet_tf.render import Light
 
 
 def background(rng: np.random.Generator, size: int, patches: list[np.ndarray]) -> np.ndarray:
@@ -39,16 +41,18 @@ def background(rng: np.random.Generator, size: int, patches: list[np.ndarray]) -
     return np.clip(image, 0, 255).astype(np.uint8)
 
 
-def long_hair(image: np.ndarray, points: np.ndarray, color: np.ndarray, light, rng: np.random.Generator) -> np.ndarray:
-    """Hair that falls behind the head, which no mesh at hand has: a streaked oval over uint8 RGB, around landmarks
-    [68, 2] px; color linear [3]."""
+def long_hair(image: np.ndarray, points: np.ndarray, color: np.ndarray, light: Light,
+              rng: np.random.Generator) -> np.ndarray:
+    """Hair that falls behind the head, which no mesh at hand has: a streaked oval over uint8 RGB, around
+    landmarks [68, 2] px; color linear [3]."""
     size = image.shape[0]
     centre = points[[0, 16, 27]].mean(0)
     half = np.linalg.norm(points[27] - points[8]) * rng.uniform(0.8, 1.15)
     top = centre + (points[27] - points[8]) * rng.uniform(0.2, 0.5)
     end = centre - (points[27] - points[8]) * rng.uniform(0.3, 1.6)
     mask = np.zeros((size, size), np.float32)
-    cv2.line(mask, tuple(int(v) for v in top), tuple(int(v) for v in end), 1.0, max(2, int(2 * half)), cv2.LINE_AA)
+    first, last = tuple(int(v) for v in top), tuple(int(v) for v in end)
+    cv2.line(mask, first, last, 1.0, max(2, int(2 * half)), cv2.LINE_AA)
     mask = cv2.GaussianBlur(mask, (0, 0), size / 100)[..., None]
     streaks = cv2.resize(rng.normal(1, 0.3, (3, size // 3)).astype(np.float32), (size, size))[..., None]
     lit = color * np.clip(streaks, 0.2, 2) * (light.sh[0] + 0.3 * light.color)
@@ -68,7 +72,7 @@ def glasses(image: np.ndarray, points: np.ndarray, rng: np.random.Generator) -> 
     for first in (36, 42):
         eye = points[first : first + 6]
         centre = eye.mean(0)
-        width = max(np.linalg.norm(eye[3] - eye[0]), 2.0)
+        width = max(float(np.linalg.norm(eye[3] - eye[0])), 2.0)
         axes = (max(2, int(width * rng.uniform(0.75, 1.0))), max(2, int(width * rng.uniform(0.5, 0.85))))
         place = (int(centre[0]), int(centre[1]))
         if dark:
@@ -89,7 +93,8 @@ def occluder(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     axes = tuple(int(v) for v in rng.integers(max(2, size // 14), size // 3, 2))
     skin = np.array([200, 150, 125]) * rng.uniform(0.2, 1.2)
     color = skin if rng.random() < 0.5 else rng.uniform(0, 255, 3)
-    cv2.ellipse(out, (x, y), axes, float(rng.uniform(0, 180)), 0, 360, np.clip(color, 0, 255).tolist(), -1, cv2.LINE_AA)
+    paint = np.clip(color, 0, 255).tolist()
+    cv2.ellipse(out, (x, y), axes, float(rng.uniform(0, 180)), 0, 360, paint, -1, cv2.LINE_AA)
     return out
 
 
@@ -97,7 +102,7 @@ def camera(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """uint8 RGB -> uint8 RGB as a camera, a scanner or a web page would have left it."""
     size = image.shape[0]
     im = image.astype(np.float32)
-    grey = im @ np.float32([0.299, 0.587, 0.114])
+    grey = im @ np.array([0.299, 0.587, 0.114], np.float32)
     if rng.random() < 0.2:
         im = np.repeat(grey[..., None], 3, 2)
     else:
@@ -125,5 +130,7 @@ def camera(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     out = np.rint(np.clip(im, 0, 1) * 255).astype(np.uint8)
     if rng.random() < 0.5:
         coded = cv2.imencode(".jpg", out[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(20, 95))])[1]
-        out = np.ascontiguousarray(cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1])
+        decoded = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+        assert decoded is not None  # coded a line above
+        out = np.ascontiguousarray(decoded[..., ::-1])
     return out

@@ -1,8 +1,9 @@
-"""Random people and the surfaces that show them: what varies between people, and between photos of one person.
+"""Random people and the surfaces that show them: what varies between people, and between photos of one.
 
-Ranges and why: identity within the model's spread; skin from the CC0 textures mixed in pairs and toned from very
-dark to very pale, since the textures alone are few and mostly light; brows, lashes, hair and beards in natural
-colours; wrinkles that come and go with the expression, because real skin folds where the coarse mesh does not.
+Ranges and why: identity within the model's spread; skin from the CC0 textures mixed in pairs and toned from
+very dark to very pale, since the textures alone are few and mostly light; brows, lashes, hair and beards in
+natural colours; wrinkles that come and go with the expression, because real skin folds where the coarse mesh
+does not.
 """
 
 from dataclasses import dataclass, field
@@ -10,28 +11,33 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from expnet_tf.data.expressions import GAZE, INDEX
+from expnet_tf.data.expressions import INDEX
 from expnet_tf.data.wardrobe import Part, Wardrobe, procedural_skin
 from expnet_tf.morphable import MorphableModel
 from expnet_tf.render import Surface
 
+# Linear light: black ... blond, grey, red.
 HAIR_COLORS = np.array([[0.010, 0.008, 0.006], [0.03, 0.015, 0.008], [0.09, 0.045, 0.02], [0.25, 0.13, 0.05],
-                        [0.50, 0.35, 0.15], [0.40, 0.40, 0.40], [0.20, 0.05, 0.02]])  # black ... blond, grey, red
+                        [0.50, 0.35, 0.15], [0.40, 0.40, 0.40], [0.20, 0.05, 0.02]])
 HAIR_CHANCE = [0.30, 0.25, 0.15, 0.08, 0.08, 0.10, 0.04]
-IRIS_TONES = np.array([[0.05, 0.025, 0.012], [0.10, 0.05, 0.02], [0.15, 0.22, 0.35], [0.15, 0.22, 0.12], [0.2, 0.2, 0.22]])
+IRIS_TONES = np.array([[0.05, 0.025, 0.012], [0.10, 0.05, 0.02], [0.15, 0.22, 0.35], [0.15, 0.22, 0.12],
+                       [0.2, 0.2, 0.22]])
 # Blendshapes that fold the skin in each place; see _wrinkle_masks.
 FOLDS = {
     "forehead": ("browInnerUp", "browOuterUpLeft", "browOuterUpRight"),
     "glabella": ("browDownLeft", "browDownRight"),
-    "nasolabial": ("mouthSmileLeft", "mouthSmileRight", "mouthUpperUpLeft", "mouthUpperUpRight", "noseSneerLeft",
-                   "noseSneerRight"),
+    "nasolabial": ("mouthSmileLeft", "mouthSmileRight", "mouthUpperUpLeft", "mouthUpperUpRight",
+                   "noseSneerLeft", "noseSneerRight"),
     "crow's feet": ("cheekSquintLeft", "cheekSquintRight", "eyeSquintLeft", "eyeSquintRight"),
 }
 
 
 @dataclass(eq=False)
 class Person:
-    """One identity and its looks. neutral [n, 3] mm is the mean plus identity; colors [n, 3] linear skin multiplier."""
+    """One identity and its looks.
+
+    neutral [n, 3] mm is the mean plus identity; colors [n, 3] multiply the skin's linear light.
+    """
 
     identity: np.ndarray
     neutral: np.ndarray
@@ -54,9 +60,10 @@ class Scenery:
     def __init__(self, model: MorphableModel, wardrobe: Wardrobe | None = None):
         self.model, self.wardrobe = model, wardrobe
         self.mean = model.mean.astype(np.float32)
-        self.identity_basis = model.identity_basis.astype(np.float32).reshape(len(model.identity_basis), -1)
-        self.expression_basis = model.expression_basis.astype(np.float32).reshape(len(model.expression_basis), -1)
-        self.gaze_basis = model.gaze_basis.astype(np.float32).reshape(len(GAZE), -1)
+        self.identity_basis, self.expression_basis, self.gaze_basis = (
+            basis.astype(np.float32).reshape(len(basis), -1)
+            for basis in (model.identity_basis, model.expression_basis, model.gaze_basis)
+        )
         names = list(model.region_names)
         of_triangle = model.regions[model.triangles].max(1)
         self.parts = {name: of_triangle == names.index(name) for name in ("eyes", "teeth", "tongue")}
@@ -102,11 +109,12 @@ class Scenery:
             worn.append((*self.lashes[rng.integers(len(self.lashes))], hair_color * 0.3 + 0.002))
         hair = None
         if rng.random() < 0.85:
-            hair = (*self.hair[rng.choice(len(self.hair), p=self.hair_chance)], hair_color * rng.uniform(1.0, 1.6))
+            cut = self.hair[rng.choice(len(self.hair), p=self.hair_chance)]
+            hair = (*cut, hair_color * rng.uniform(1.0, 1.6))
         return Person(identity, neutral, skin, colors, hair_color, rng.uniform(0, 0.45), rng.uniform(0, 0.9),
                       self._albedo(colors, brightness), bool(rng.random() < 0.4),
-                      iris=_iris(wardrobe.irises[rng.integers(len(wardrobe.irises))], rng), worn=worn, hair=hair,
-                      teeth=wardrobe.teeth[rng.integers(len(wardrobe.teeth))])
+                      iris=_iris(wardrobe.irises[rng.integers(len(wardrobe.irises))], rng), worn=worn,
+                      hair=hair, teeth=wardrobe.teeth[rng.integers(len(wardrobe.teeth))])
 
     def _albedo(self, colors: np.ndarray, brightness: float) -> float:
         forehead = colors[self.model.landmark_ids[27:31]].mean()
@@ -117,7 +125,8 @@ class Scenery:
         model = self.model
         colors = np.ones((model.n_vertices, 3), np.float32)
         colors[model.region("mouth interior")] *= [0.35, 0.22, 0.22]
-        colors[model.region("lips")] *= [rng.uniform(0.75, 1.1), rng.uniform(0.45, 0.95), rng.uniform(0.5, 0.95)]
+        lips = [rng.uniform(0.75, 1.1), rng.uniform(0.45, 0.95), rng.uniform(0.5, 0.95)]
+        colors[model.region("lips")] *= lips
         if self.wardrobe is None:
             colors[model.region("brows")] *= rng.uniform(0.2, 0.6)
         if rng.random() < 0.3:
@@ -131,12 +140,13 @@ class Scenery:
 
     def vertices(self, person: Person, expression: np.ndarray, gaze: np.ndarray) -> np.ndarray:
         """float32 [n, 3] mm, head frame: person plus expression [29] plus eye turn [8]."""
-        moved = expression.astype(np.float32) @ self.expression_basis + gaze.astype(np.float32) @ self.gaze_basis
+        moved = expression.astype(np.float32) @ self.expression_basis
+        moved = moved + gaze.astype(np.float32) @ self.gaze_basis
         return person.neutral + moved.reshape(-1, 3)
 
     def surfaces(self, person: Person, vertices: np.ndarray, weights: np.ndarray, rotation: np.ndarray,
                  translation: np.ndarray) -> list[Surface]:
-        """The person as surfaces in camera coordinates; weights [52] fold the skin and say whether teeth can show."""
+        """The person as surfaces in camera coordinates; weights [52] fold the skin and may bare the teeth."""
         model = self.model
 
         def camera(points: np.ndarray) -> np.ndarray:
@@ -150,19 +160,22 @@ class Scenery:
             out += self._bare_parts(placed)
         else:
             wardrobe = self.wardrobe
-            out.append(_dress(wardrobe.eyes, person.iris, np.ones(3), vertices, camera, specular=1.5, shininess=7,
-                              transparent=True))
+            assert person.iris is not None  # person() saw the same wardrobe
+            assert person.teeth is not None
+            out.append(_dress(wardrobe.eyes, person.iris, np.ones(3), vertices, camera, specular=1.5,
+                              shininess=7, transparent=True))
             if max(weights[INDEX[n]] for n in MOUTH_OPENERS) > 0.05:
-                shade = 0.75
-                out.append(_dress(person.teeth, wardrobe.teeth_texture, np.full(3, shade), vertices, camera))
+                out.append(_dress(person.teeth, wardrobe.teeth_texture, np.full(3, 0.75), vertices, camera))
                 part, texture = wardrobe.tongue
                 out.append(_dress(part, texture, np.array([0.6, 0.45, 0.45]), vertices, camera))
             for part, texture, color in person.worn:
-                out.append(_dress(part, texture, color, vertices, camera, specular=0.0, transparent=True, lift=0.4))
+                out.append(_dress(part, texture, color, vertices, camera, specular=0.0, transparent=True,
+                                  lift=0.4))
             if person.hair:
                 # Hair does not move with the expression.
                 part, texture, color = person.hair
-                out.append(_dress(part, texture, color, person.neutral, camera, specular=0.15, transparent=True))
+                out.append(_dress(part, texture, color, person.neutral, camera, specular=0.15,
+                                  transparent=True))
         return out
 
     def _bare_parts(self, placed: np.ndarray) -> list[Surface]:
@@ -172,7 +185,7 @@ class Scenery:
         paint = {"eyes": (0.75, 0.75, 0.72), "teeth": (0.7, 0.68, 0.6), "tongue": (0.35, 0.08, 0.08)}
         out = []
         for name, chosen in self.parts.items():
-            colors = np.broadcast_to(np.float32(paint[name]), placed.shape).copy()
+            colors = np.broadcast_to(np.array(paint[name], np.float32), placed.shape).copy()
             if name == "eyes":
                 eye = model.regions == names.index("eyes")
                 for side in (1, -1):
@@ -181,12 +194,14 @@ class Scenery:
                     axis = front - front.mean(0)
                     angle = np.arccos(axis[:, 2] / np.linalg.norm(axis, axis=1))
                     colors[ball[angle < 0.55]] = (0.06, 0.035, 0.02)
-            out.append(Surface(placed, model.triangles[chosen], colors, specular=0.5 if name == "eyes" else 0.1))
+            specular = 0.5 if name == "eyes" else 0.1
+            out.append(Surface(placed, model.triangles[chosen], colors, specular=specular))
         return out
 
     def _wrinkled(self, person: Person, weights: np.ndarray) -> np.ndarray:
         """The person's skin texture with the folds that this expression makes."""
-        depth = {fold: max(weights[INDEX[n]] for n in names) * person.wrinkles for fold, names in FOLDS.items()}
+        depth = {fold: max(weights[INDEX[name]] for name in names) * person.wrinkles
+                 for fold, names in FOLDS.items()}
         if max(depth.values()) < 0.05:
             return person.skin
         size = person.skin.shape[0]
@@ -200,19 +215,21 @@ class Scenery:
         return skin
 
 
-MOUTH_OPENERS = ("jawOpen", "mouthUpperUpLeft", "mouthUpperUpRight", "mouthLowerDownLeft", "mouthLowerDownRight",
-                 "mouthSmileLeft", "mouthSmileRight", "mouthStretchLeft", "mouthStretchRight", "mouthFunnel",
-                 "mouthFrownLeft", "mouthFrownRight", "noseSneerLeft", "noseSneerRight", "mouthShrugUpper")
+MOUTH_OPENERS = ("jawOpen", "mouthUpperUpLeft", "mouthUpperUpRight", "mouthLowerDownLeft",
+                 "mouthLowerDownRight", "mouthSmileLeft", "mouthSmileRight", "mouthStretchLeft",
+                 "mouthStretchRight", "mouthFunnel", "mouthFrownLeft", "mouthFrownRight", "noseSneerLeft",
+                 "noseSneerRight", "mouthShrugUpper")
 
 
-def _dress(part: Part, texture: np.ndarray, color: np.ndarray, vertices: np.ndarray, camera, lift: float = 0.0,
-           **material) -> Surface:
-    """A fitted part as a surface; lift (mm towards the camera) keeps cards that lie on the skin from sinking in."""
+def _dress(part: Part, texture: np.ndarray, color: np.ndarray, vertices: np.ndarray, camera,
+           lift: float = 0.0, **material) -> Surface:
+    """A fitted part as a surface; lift (mm towards the camera) keeps cards on the skin from sinking in."""
     placed = camera(part.fit(vertices))
     if lift:
         placed = placed * (1 - lift / np.linalg.norm(placed, axis=1, keepdims=True))
     colors = np.broadcast_to(np.asarray(color, np.float32), placed.shape)
-    return Surface(placed, part.triangles, colors, texture, part.uvs, part.uv_triangles, two_sided=True, **material)
+    return Surface(placed, part.triangles, colors, texture, part.uvs, part.uv_triangles, two_sided=True,
+                   **material)
 
 
 def _tone(rng: np.random.Generator, brightness: float) -> np.ndarray:
@@ -225,12 +242,13 @@ def _tone(rng: np.random.Generator, brightness: float) -> np.ndarray:
 
 
 def _grey(texture: np.ndarray) -> np.ndarray:
-    """Hair texture without its colour, its mean (where opaque) mid-grey, so that a vertex colour can colour it."""
+    """Hair texture without its colour, its mean (where opaque) mid-grey, for a vertex colour to colour it."""
     luma = texture[..., :3] @ np.array([0.3, 0.59, 0.11])
     opaque = texture[..., 3] > 64
     mean = luma[opaque].mean() if opaque.any() else 1.0
     grey = np.clip(luma * (200.0 / max(mean, 1.0)), 30, 255)
-    return np.ascontiguousarray(np.dstack([np.repeat(grey[..., None], 3, 2), texture[..., 3]]).astype(np.uint8))
+    rgba = np.dstack([np.repeat(grey[..., None], 3, 2), texture[..., 3]])
+    return np.ascontiguousarray(rgba.astype(np.uint8))
 
 
 def _thick(texture: np.ndarray) -> np.ndarray:
@@ -239,7 +257,7 @@ def _thick(texture: np.ndarray) -> np.ndarray:
 
 
 def _iris(texture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Most eyes of the world are brown; the CC0 textures are mostly not: the iris is recoloured, the white kept."""
+    """Most eyes of the world are brown, the CC0 textures mostly not: recolours the iris, keeps the white."""
     rgb = texture[..., :3].astype(np.float32) / 255
     colored = np.clip((rgb.max(2) - rgb.min(2)) * 5 - 0.3, 0, 1)[..., None]
     tone = IRIS_TONES[rng.choice(len(IRIS_TONES), p=[0.45, 0.2, 0.15, 0.1, 0.1])]
@@ -256,8 +274,10 @@ def _beard_zones(model: MorphableModel) -> list[np.ndarray]:
     skin = model.region("skin") | model.region("scalp and neck")
     half = np.abs(points[54, 0] - points[48, 0])
     x, y, z = np.abs(v[:, 0]), v[:, 1], v[:, 2]
-    moustache = skin & (y < points[33, 1] - 1) & (y > points[48, 1] - 2) & (x < 0.62 * half) & (z > points[48, 2] - 8)
-    chin = skin & (y < points[57, 1] - 2) & (y > points[8, 1] - 20) & (x < 0.6 * half) & (z > points[8, 2] - 45)
+    moustache = skin & (y < points[33, 1] - 1) & (y > points[48, 1] - 2)
+    moustache &= (x < 0.62 * half) & (z > points[48, 2] - 8)
+    chin = skin & (y < points[57, 1] - 2) & (y > points[8, 1] - 20)
+    chin &= (x < 0.6 * half) & (z > points[8, 2] - 45)
     rise = np.clip((x - 0.6 * half) / (np.abs(points[3, 0]) - 0.6 * half), 0, 1)
     edge = points[2, 1] - (1 - rise) * (points[2, 1] - points[48, 1]) * 1.1
     jaw = skin & (x > 0.5 * half) & (y < edge) & (y > points[8, 1] - 25) & (z > points[2, 2] - 10)

@@ -1,4 +1,4 @@
-"""One labelled photo of a rendered person: pose, camera, light and framing drawn at random, then the pixels."""
+"""One labelled photo of a rendered person: pose, camera, light and framing drawn at random, then pixels."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from expnet_tf.data.scene import Person, Scenery
 from expnet_tf.render import Light, over, render
 
 FRAME = 1.6
-"""Image side over face box side: loose framing, like CASIA's, which leaves room for any crop up to that factor."""
+"""Image side over face box side: loose framing, like CASIA's, which leaves room for any crop up to that."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def lighting(rng: np.random.Generator) -> Light:
 
 
 def exposed(light: Light, albedo: float, rng: np.random.Generator) -> Light:
-    """The same light at the exposure a camera would choose for a face of this mean albedo (linear), roughly."""
+    """The same light at the exposure a camera would choose, roughly, for a face of this mean linear albedo."""
     bright = albedo * (light.sh[0].mean() + 0.4 * light.color.mean())
     target = rng.uniform(0.4, 0.78) ** 2 * (albedo / 0.35) ** 0.3
     gain = (target / bright) ** 0.85
@@ -85,7 +85,7 @@ def take(rng: np.random.Generator, scenery: Scenery, person: Person, size: int, 
     rotation = head_turn(rng)
     distance = np.exp(rng.uniform(np.log(500), np.log(2000)))
 
-    # The focal length makes the face box 1 / FRAME of the image; the translation puts its centre near the middle.
+    # The focal length makes the face box 1 / FRAME of the image; the translation puts it near the middle.
     turned = vertices[box_ids] @ rotation.T
     translation = np.array([0.0, 0.0, -distance]) - turned.mean(0)
     seen = (turned + translation)[:, :2] / -(turned + translation)[:, 2:]
@@ -102,7 +102,7 @@ def take(rng: np.random.Generator, scenery: Scenery, person: Person, size: int, 
 
     surfaces = scenery.surfaces(person, vertices, weights, rotation, translation)
     light = exposed(lighting(rng), person.albedo, rng)
-    drawn = render(surfaces, focal, center, (size, size), light, supersample=2 if size <= 160 else 1)
+    drawn = render(surfaces, focal, center, (size, size), light)
     wardrobe = scenery.wardrobe
     patches = [texture for _, texture in wardrobe.hair] + [t for _, t in wardrobe.skins] if wardrobe else []
     behind = photo.background(rng, size, patches)

@@ -1,7 +1,7 @@
 """`expnet synth`: labelled synthetic faces in CASIA's folder form (`0000001/001.jpg`), with exact labels.
 
-Person p of seed s is drawn from its own generator, so images do not depend on shards, workers or interruptions.
-A run that was stopped continues: a label shard is written last, and its images are then whole.
+Person p of seed s is drawn from its own generator, so images do not depend on shards, workers or
+interruptions. A run that was stopped continues: a label shard is written last, and its images are then whole.
 """
 
 import multiprocessing
@@ -18,7 +18,7 @@ from expnet_tf.data import labels
 from expnet_tf.data.scene import Scenery
 from expnet_tf.data.shot import FRAME, Shot, contact_sheet, face_box_vertices, take
 from expnet_tf.data.wardrobe import Wardrobe
-from expnet_tf.image import crop
+from expnet_tf.image import crop, read_image
 from expnet_tf.morphable import open_face
 
 PEOPLE_PER_SHARD = 50
@@ -42,23 +42,24 @@ def shots(seed: int, person: int, count: int, size: int, assets: str | None) -> 
     return someone.identity, [take(rng, stage, someone, size, box_ids) for _ in range(count)]
 
 
-def face_crops(count: int, size: int, seed: int = 0, assets: str | None = None, factor: float = 1.25) -> np.ndarray:
-    """Varied rendered faces as a network sees them: uint8 RGB [count, size, size, 3], cropped at `factor` of the box.
+def face_crops(count: int, size: int, seed: int = 0, assets: str | None = None,
+               factor: float = 1.25) -> np.ndarray:
+    """Varied rendered faces as a network sees them: uint8 RGB [count, size, size, 3].
 
-    Two photos a person; deterministic in its arguments.
+    Cropped at `factor` of the face box, two photos a person; deterministic in its arguments.
     """
     frame = int(np.ceil(size / factor * FRAME))
     taken = [shot for person in range((count + 1) // 2) for shot in shots(seed, person, 2, frame, assets)[1]]
-    return np.stack([crop(shot.image, shot.box, size, factor) for shot in taken[:count]])
+    return np.stack([crop(shot.image, shot.box.tolist(), size, factor) for shot in taken[:count]])
 
 
 def synthesize(out: str | Path, identities: int, per_identity: int, size: int = 224, seed: int = 0,
                assets: str | Path | None = None, workers: int | None = None,
                progress: Callable[[int], None] = lambda images: None) -> int:
-    """Renders identities x per_identity images into `out`; returns how many it rendered now (0 when all were there).
+    """Renders identities x per_identity images into `out`; returns how many now (0 when all were there).
 
-    progress is called with the number of images of each finished shard. Raises ValueError for impossible numbers and
-    wardrobe.AssetError for a folder that holds no assets.
+    progress is called with the number of images of each finished shard. Raises ValueError for impossible numbers
+    and for an `out` that holds label shards of another run, wardrobe.AssetError for a folder that holds no assets.
     """
     if identities < 1 or per_identity < 1:
         raise ValueError(f"{identities} identities of {per_identity} images each: both must be at least 1")
@@ -69,18 +70,23 @@ def synthesize(out: str | Path, identities: int, per_identity: int, size: int = 
         scenery(asset_folder)  # a wrong folder fails here, once, and not in every worker
     root.mkdir(parents=True, exist_ok=True)
     count = -(-identities // PEOPLE_PER_SHARD)
+    wanted = {labels.shard_name(index, count) for index in range(count)}
+    foreign = sorted(path.name for path in root.glob("labels-*-of-*.npz") if path.name not in wanted)
+    if foreign:
+        raise ValueError(f"{root}: holds {foreign[0]} of another run; choose an empty folder")
     jobs = []
     for index in range(count):
         people = range(index * PEOPLE_PER_SHARD, min(identities, (index + 1) * PEOPLE_PER_SHARD))
         path = root / labels.shard_name(index, count)
         if path.exists():
+            _check_same_run(path, people, per_identity, size, seed, asset_folder)
             progress(len(people) * per_identity)
         else:
             jobs.append((str(path), people, per_identity, size, seed, asset_folder))
     rendered = 0
     workers = min(workers or os.cpu_count() or 1, len(jobs))
     if workers > 1:
-        # One BLAS thread a process: the processes fill the cores. Spawned, since forking after threads is unsafe.
+        # One BLAS thread a process: the processes fill the cores. Spawned: forking after threads is unsafe.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
             for images in pool.map(_shard, jobs):
@@ -91,11 +97,24 @@ def synthesize(out: str | Path, identities: int, per_identity: int, size: int = 
             rendered += _shard(job)
             progress(len(job[1]) * per_identity)
     if rendered or not (root / "labels.json").exists():
-        labels.write_summary(root, {"source": "synthetic", "camera": "pinhole", "face_model": open_face().provenance["name"],
-                                    "face_model_version": open_face().provenance["version"], "seed": seed, "size": size,
-                                    "frame_factor": FRAME, "assets": "makehuman" if asset_folder else "procedural"})
+        face = open_face().provenance
+        labels.write_summary(root, {
+            "source": "synthetic", "camera": "pinhole", "face_model": face["name"],
+            "face_model_version": face["version"], "seed": seed, "size": size, "frame_factor": FRAME,
+            "assets": "makehuman" if asset_folder else "procedural",
+        })
         _write_contact_sheet(root)
     return rendered
+
+
+def _check_same_run(path: Path, people: range, per_identity: int, size: int, seed: int,
+                    assets: str | None) -> None:
+    """Raises ValueError when the shard was rendered with other arguments: a folder must not mix two runs."""
+    shard = labels.read_shard(path)
+    identity, _ = shots(seed, people[0], 0, size, assets)
+    same = len(shard["key"]) == len(people) * per_identity and shard["camera"][0, 1] == size / 2
+    if not same or not np.array_equal(shard["identity"][0], identity):
+        raise ValueError(f"{path}: rendered with another seed, size or number of images; choose an empty folder")
 
 
 def _shard(job: tuple) -> int:
@@ -112,7 +131,8 @@ def _shard(job: tuple) -> int:
             key = f"{subject}/{number:03d}.jpg"
             coded = cv2.imencode(".jpg", shot.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
             (folder / f"{number:03d}.jpg").write_bytes(coded.tobytes())
-            values = (key, subject, shot.expression, identity, shot.pose, shot.camera, shot.box, shot.points, 0.0)
+            values = (key, subject, shot.expression, identity, shot.pose, shot.camera, shot.box, shot.points,
+                      0.0)
             for name, value in zip(rows, values, strict=True):
                 rows[name].append(value)
     columns = {name: np.array(values) if name in ("key", "subject") else np.array(values, np.float32)
@@ -124,5 +144,7 @@ def _shard(job: tuple) -> int:
 def _write_contact_sheet(root: Path, count: int = 48) -> None:
     keys = labels.read_labels(root)["key"]
     chosen = keys[np.linspace(0, len(keys) - 1, min(count, len(keys))).astype(int)]
-    pictures = [cv2.imread(str(root / key)) for key in chosen]
-    cv2.imwrite(str(root / "contact.png"), contact_sheet(pictures))
+    pictures = [read_image(root / key)[..., ::-1] for key in chosen]
+    temporary = root / ".contact.tmp.png"
+    cv2.imwrite(str(temporary), contact_sheet(pictures))
+    temporary.replace(root / "contact.png")

@@ -1,9 +1,9 @@
 """MakeHuman's CC0 skins, eyes, brows, lashes, hair and teeth, fitted onto the open face model.
 
-An asset folder looks like MakeHuman's own: `skins/textures/*_diffuse*.jpg`, and for each fitted part a folder with
-`.mhclo`, `.obj` and a texture. A `.mhclo` ties every vertex of a part to three vertices of the base mesh: position =
-sum of weight * vertex + offset, the offset scaled by distances measured on the head; so parts follow identity and
-expression by themselves.
+An asset folder looks like MakeHuman's own: `skins/textures/*_diffuse*.jpg`, and for each fitted part a folder
+with `.mhclo`, `.obj` and a texture. A `.mhclo` ties every vertex of a part to three vertices of the base mesh:
+position = sum of weight * vertex + offset, the offset scaled by distances measured on the head; so parts follow
+identity and expression by themselves.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Part:
     uv_triangles: np.ndarray  # int32 [t, 3]
 
     def fit(self, vertices: np.ndarray) -> np.ndarray:
-        """Model vertices [n, 3] -> part vertices [k, 3], same frame (offsets do not turn: use the head frame)."""
+        """Model vertices [n, 3] -> part vertices [k, 3], in the head frame, as the offsets do not turn."""
         corners = vertices[self.ids]
         return np.einsum("kc,kcd->kd", self.weights, corners) + self.offsets
 
@@ -42,21 +42,25 @@ def load_part(path: Path, model: MorphableModel) -> Part:
     position = np.full(int(model.base_ids.max()) + 1, -1)
     position[model.base_ids] = np.arange(model.n_vertices)
     rows, scales, obj_name, reading = [], {}, None, False
-    for line in path.read_text(encoding="utf-8").splitlines():
-        words = line.split()
-        if not words or words[0].startswith("#"):
-            continue
-        if words[0] in ("x_scale", "y_scale", "z_scale"):
-            scales[words[0][0]] = (int(words[1]), int(words[2]), float(words[3]))
-        elif words[0] == "obj_file":
-            obj_name = words[1]
-        elif words[0] == "verts":
-            reading = True
-        elif reading and words[0].isdigit():
-            numbers = [float(w) for w in words]
-            if len(numbers) == 1:
-                numbers = [numbers[0]] * 3 + [1.0, 0.0, 0.0, 0.0, 0.0, 0.0]
-            rows.append((numbers + [0.0] * 9)[:9])
+    try:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            words = line.split()
+            if not words or words[0].startswith("#"):
+                continue
+            if reading and words[0].isdigit():
+                numbers = [float(w) for w in words]
+                if len(numbers) == 1:
+                    numbers = [numbers[0]] * 3 + [1.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+                rows.append((numbers + [0.0] * 9)[:9])
+                continue
+            if words[0] in ("verts", "delete_verts", "weights"):  # lists of numbers
+                reading = words[0] == "verts"
+            elif words[0] in ("x_scale", "y_scale", "z_scale"):
+                scales[words[0][0]] = (int(words[1]), int(words[2]), float(words[3]))
+            elif words[0] == "obj_file":
+                obj_name = words[1]
+    except (ValueError, IndexError) as error:
+        raise AssetError(f"{path}: not a MakeHuman .mhclo file ({error})") from error
     if not rows or obj_name is None:
         raise AssetError(f"{path}: not a MakeHuman .mhclo file (no verts or no obj_file)")
     table = np.array(rows)
@@ -72,35 +76,40 @@ def load_part(path: Path, model: MorphableModel) -> Part:
     uvs, triangles, uv_triangles, count = _read_obj(path.parent / obj_name)
     if count != len(table):
         raise AssetError(f"{path}: ties {len(table)} vertices, {obj_name} has {count}")
+    if not len(triangles) or not 0 <= triangles.min() <= triangles.max() < count:
+        raise AssetError(f"{path.parent / obj_name}: no faces, or faces of vertices that it does not have")
     whole = (ids[triangles] >= 0).all((1, 2))
-    return Part(path.stem, np.maximum(ids, 0), table[:, 3:6].astype(np.float32), (table[:, 6:] * unit).astype(np.float32),
-                triangles[whole], uvs, uv_triangles[whole])
+    return Part(path.stem, np.maximum(ids, 0), table[:, 3:6].astype(np.float32),
+                (table[:, 6:] * unit).astype(np.float32), triangles[whole], uvs, uv_triangles[whole])
 
 
 def _read_obj(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     uvs, triangles, uv_triangles, count = [], [], [], 0
-    for line in path.read_text(encoding="utf-8").splitlines():
-        words = line.split()
-        if not words:
-            continue
-        if words[0] == "v":
-            count += 1
-        elif words[0] == "vt":
-            uvs.append([float(words[1]), float(words[2])])
-        elif words[0] == "f":
-            corners = [[int(x) - 1 for x in w.split("/")[:2]] for w in words[1:]]
-            for i in range(1, len(corners) - 1):
-                fan = (corners[0], corners[i], corners[i + 1])
-                triangles.append([c[0] for c in fan])
-                uv_triangles.append([c[1] for c in fan])
+    try:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            words = line.split()
+            if not words:
+                continue
+            if words[0] == "v":
+                count += 1
+            elif words[0] == "vt":
+                uvs.append([float(words[1]), float(words[2])])
+            elif words[0] == "f":
+                corners = [[int(x) - 1 for x in w.split("/")[:2]] for w in words[1:]]
+                for i in range(1, len(corners) - 1):
+                    fan = (corners[0], corners[i], corners[i + 1])
+                    triangles.append([c[0] for c in fan])
+                    uv_triangles.append([c[1] for c in fan])
+    except (OSError, ValueError, IndexError) as error:
+        raise AssetError(f"{path}: not an .obj file with texture coordinates ({error})") from error
     return (np.array(uvs, np.float32), np.array(triangles, np.int32), np.array(uv_triangles, np.int32), count)
 
 
 def load_texture(path: Path, size: int) -> np.ndarray:
-    """uint8 RGBA [h, w, 4], at most `size` px, shrunk with premultiplied alpha so that edges do not darken."""
+    """uint8 RGBA [h, w, 4], at most `size` px; shrunk with premultiplied alpha, so edges do not darken."""
     image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if image is None:
-        raise AssetError(f"{path}: not an image")
+    if image is None or image.dtype != np.uint8:
+        raise AssetError(f"{path}: not an image of 8 bits a channel")
     if image.ndim == 2:
         image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
     if image.shape[2] == 3:
@@ -117,21 +126,21 @@ def load_texture(path: Path, size: int) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Wardrobe:
-    """Everything a rendered person can wear; empty lists where an asset folder lacks a kind."""
+    """Everything a rendered person can wear; no list is empty."""
 
     skins: list[tuple[str, np.ndarray]]
-    eyes: Part | None
+    eyes: Part
     irises: list[np.ndarray]
     brows: list[tuple[Part, np.ndarray]]
     lashes: list[tuple[Part, np.ndarray]]
     hair: list[tuple[Part, np.ndarray]]
     teeth: list[Part]
-    teeth_texture: np.ndarray | None
-    tongue: tuple[Part, np.ndarray] | None
+    teeth_texture: np.ndarray
+    tongue: tuple[Part, np.ndarray]
 
     @classmethod
     def open(cls, folder: str | Path, model: MorphableModel, texture_size: int = 512) -> "Wardrobe":
-        """Reads an asset folder. Raises AssetError when it is no folder or holds no skin at all."""
+        """Reads an asset folder. Raises AssetError when it is none, lacks a kind of part or has a broken file."""
         root = Path(folder)
         skins = sorted(root.glob("skins/textures/*_diffuse*.*"))
         if not skins:
@@ -140,23 +149,28 @@ class Wardrobe:
         def worn(kind: str) -> list[tuple[Part, np.ndarray]]:
             out = []
             for path in sorted(root.glob(f"{kind}/*/*.mhclo")):
-                picture = next(iter(sorted(path.parent.glob("*.png"))), None)
-                part = load_part(path, model) if picture else None
-                if part is not None and len(part.triangles):  # a part tied to vertices the model lacks has none
-                    out.append((part, load_texture(picture, texture_size)))
+                pictures = sorted(path.parent.glob("*.png"))
+                part = load_part(path, model) if pictures else None
+                if part is not None and len(part.triangles):  # none when tied to vertices the model lacks
+                    out.append((part, load_texture(pictures[0], texture_size)))
+            if not out:
+                raise AssetError(f"{root}: no {kind}/*/*.mhclo with a .png beside it that fits the head")
             return out
 
-        eye = sorted(root.glob("eyes/high-poly/*.mhclo"))
-        teeth_picture = sorted(root.glob("teeth/materials/*.png"))
-        tongues = worn("tongue")
+        def some(pattern: str) -> list[Path]:
+            paths = sorted(root.glob(pattern))
+            if not paths:
+                raise AssetError(f"{root}: no {pattern} in it")
+            return paths
+
         return cls(
             skins=[(p.stem, load_texture(p, texture_size)) for p in skins],
-            eyes=load_part(eye[0], model) if eye else None,
-            irises=[load_texture(p, 256) for p in sorted(root.glob("eyes/materials/*.png"))],
+            eyes=load_part(some("eyes/high-poly/*.mhclo")[0], model),
+            irises=[load_texture(p, 256) for p in some("eyes/materials/*.png")],
             brows=worn("eyebrows"), lashes=worn("eyelashes"), hair=worn("hair"),
-            teeth=[load_part(p, model) for p in sorted(root.glob("teeth/*/*.mhclo"))],
-            teeth_texture=load_texture(teeth_picture[0], texture_size) if teeth_picture else None,
-            tongue=tongues[0] if tongues else None,
+            teeth=[load_part(p, model) for p in some("teeth/*/*.mhclo")],
+            teeth_texture=load_texture(some("teeth/materials/*.png")[0], texture_size),
+            tongue=worn("tongue")[0],
         )
 
 
@@ -165,7 +179,8 @@ def procedural_skin(rng: np.random.Generator, size: int = 256) -> np.ndarray:
     tone = np.array([205.0, 165.0, 145.0])
     image = np.broadcast_to(tone, (size, size, 3)).astype(np.float32).copy()
     for cells, strength in ((4, 10), (16, 7), (64, 5), (size, 4)):
-        noise = rng.normal(0, strength, (cells, cells, 1)) * [1.0, 0.8, 0.7] + rng.normal(0, strength / 4, (cells, cells, 3))
+        noise = rng.normal(0, strength, (cells, cells, 1)) * [1.0, 0.8, 0.7]
+        noise = noise + rng.normal(0, strength / 4, (cells, cells, 3))
         image += cv2.resize(noise.astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
     rgb = np.rint(np.clip(image, 0, 255)).astype(np.uint8)
     return np.dstack([rgb, np.full((size, size), 255, np.uint8)])

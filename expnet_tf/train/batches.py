@@ -18,8 +18,52 @@ from expnet_tf.morphable import open_face
 
 # iBUG's 68 points in a mirror.
 MIRROR_POINTS = np.array(
-    [*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47, 46, 39, 38, 37, 36,
-     41, 40, 54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65])
+    [
+        *range(16, -1, -1),
+        *range(26, 16, -1),
+        27,
+        28,
+        29,
+        30,
+        35,
+        34,
+        33,
+        32,
+        31,
+        45,
+        44,
+        43,
+        42,
+        47,
+        46,
+        39,
+        38,
+        37,
+        36,
+        41,
+        40,
+        54,
+        53,
+        52,
+        51,
+        50,
+        49,
+        48,
+        59,
+        58,
+        57,
+        56,
+        55,
+        64,
+        63,
+        62,
+        61,
+        60,
+        67,
+        66,
+        65,
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -36,11 +80,11 @@ STILL = Jitter(0.0, 0.0, 0.0, 0.0)
 
 
 class FaceBatches(keras.utils.PyDataset):
-    """Batches ({image}, {expression, identity, pose, points}) from label folders with their images beside them.
+    """Batches (image, {expression, identity, pose, points, seen}) from label folders with their images beside them.
 
     image uint8 [b, size, size, 3] RGB; expression [b, 29] and identity [b, 99] sigma units; pose [b, 6] rad and mm at
-    the nominal camera; points [b, 136] landmarks, x then y in turn, in [-1, 1] over the crop. All images are decoded
-    once and kept in memory (49 kB each at 128 px).
+    the nominal camera; points and seen [b, 136], for the two landmark heads: x then y in turn, in [-1, 1] over the
+    crop. All images are decoded once and kept in memory (49 kB each at 128 px).
     """
 
     def __init__(self, folders: list[Path], size: int, factor: float, batch_size: int, jitter: Jitter, seed: int = 0):
@@ -56,7 +100,9 @@ class FaceBatches(keras.utils.PyDataset):
         self.order = self._shuffled()
 
     def __len__(self) -> int:
-        return len(self.images) // self.batch_size if self.jitter is not STILL else -(-len(self.images) // self.batch_size)
+        return (
+            len(self.images) // self.batch_size if self.jitter is not STILL else -(-len(self.images) // self.batch_size)
+        )
 
     def __getitem__(self, index: int):
         rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
@@ -96,8 +142,9 @@ class FaceBatches(keras.utils.PyDataset):
         principal = np.einsum("nij,nj->ni", turn, self.labels["camera"][rows, 1:].astype(np.float64)) + shift
         pose = self.labels["pose"][rows].astype(np.float64)
         about_z = rotation_matrix(np.stack([np.zeros(count), np.zeros(count), -roll], -1))  # v points down, y up
-        pose = np.concatenate([rotation_vector(about_z @ rotation_matrix(pose[:, :3])),
-                               np.einsum("nij,nj->ni", about_z, pose[:, 3:])], 1)
+        pose = np.concatenate(
+            [rotation_vector(about_z @ rotation_matrix(pose[:, :3])), np.einsum("nij,nj->ni", about_z, pose[:, 3:])], 1
+        )
         pose = to_nominal(pose, focal, principal, size)
         points = np.einsum("nij,nkj->nki", turn, self.labels["points"][rows].astype(np.float64)) + shift[:, None]
         codes = {name: self.labels[name][rows].copy() for name in self.mirrors}
@@ -106,7 +153,8 @@ class FaceBatches(keras.utils.PyDataset):
         points[flip] = points[flip][:, MIRROR_POINTS]
         for name, signs in self.mirrors.items():
             codes[name][flip] *= signs
-        targets = {**codes, "pose": pose, "points": (points / size * 2 - 1).reshape(count, -1)}
+        relative = (points / size * 2 - 1).reshape(count, -1)
+        targets = {**codes, "pose": pose, "points": relative, "seen": relative}
         return out, {name: value.astype(np.float32) for name, value in targets.items()}
 
 

@@ -27,9 +27,7 @@ def test_everything_is_there(exported: ExportResult, model_file: Path) -> None:
     assert (exported.directory / "reference.keras").read_bytes() == model_file.read_bytes()
 
 
-def test_a_model_without_a_file(
-    model: keras.Model, model_file: Path, images: np.ndarray, tmp_path: Path
-) -> None:
+def test_a_model_without_a_file(model: keras.Model, model_file: Path, images: np.ndarray, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="ModelInfo"):
         export_model(model, tmp_path, "onnx", images=images)
     result = export_model(model, tmp_path, ["onnx"], info=read_info(model_file), images=images)
@@ -94,6 +92,12 @@ def test_unusable_requests(model_file: Path, images: np.ndarray, tmp_path: Path)
     with pytest.raises(ModelError):
         export_model(tmp_path / "other.keras", tmp_path / "out", "onnx")
     assert listing(tmp_path) == {"file", "other.keras"}
+
+
+def test_other_backends_are_refused(model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(ExportError, match="KERAS_BACKEND=tensorflow; this process runs jax"):
+        export_model(model_file, tmp_path / "out", "onnx")
 
 
 def test_one_head_is_enough(images: np.ndarray, tmp_path: Path) -> None:

@@ -32,9 +32,7 @@ def test_says_what_lies_there(exported: ExportResult) -> None:
     assert len(record["artifacts"]["savedmodel"]["files"]) >= 3
 
 
-def test_weights_digest_is_of_the_weights(
-    model: keras.Model, model_file: Path, exported: ExportResult
-) -> None:
+def test_weights_digest_is_of_the_weights(model: keras.Model, model_file: Path, exported: ExportResult) -> None:
     digest = manifest.read(exported.directory)["weights_sha256"]
     other = load_model(model_file)
     assert manifest.weights_digest(model) == manifest.weights_digest(other) == digest
@@ -61,6 +59,15 @@ def test_unreadable_manifest(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(ExportError, match=message):
         manifest.read(tmp_path)
+
+
+@pytest.mark.parametrize(("section", "name"), [("artifacts", "onnx"), ("reference", "inputs")])
+def test_incomplete_entry(bundle: Path, section: str, name: str) -> None:
+    record = json.loads((bundle / "manifest.json").read_text())
+    del record[section][name]["sha256"]
+    (bundle / "manifest.json").write_text(json.dumps(record))
+    with pytest.raises(ExportError, match=f"the entry {name} has no sha256"):
+        manifest.read(bundle)
 
 
 @pytest.fixture

@@ -42,9 +42,7 @@ def edit_weight(proto: onnx.ModelProto, smallest: int, change: Callable[[np.ndar
     for tensor in proto.graph.initializer:
         values = onnx.numpy_helper.to_array(tensor)
         if values.dtype == np.float32 and values.size >= smallest:
-            tensor.CopyFrom(
-                onnx.numpy_helper.from_array(change(values.copy()).astype(np.float32), tensor.name)
-            )
+            tensor.CopyFrom(onnx.numpy_helper.from_array(change(values.copy()).astype(np.float32), tensor.name))
             return
     raise AssertionError("no such weight")
 
@@ -223,9 +221,7 @@ def test_damaged_savedmodel_behind_a_matching_manifest(bundle: Path, model_file:
 
 @pytest.mark.parametrize("keep_bytes", [0, 100, 0.5])
 @pytest.mark.parametrize("name", ["onnx", "tflite"])
-def test_truncated_file_behind_a_matching_manifest(
-    bundle: Path, bless, keep, name: str, keep_bytes: float
-) -> None:
+def test_truncated_file_behind_a_matching_manifest(bundle: Path, bless, keep, name: str, keep_bytes: float) -> None:
     path = bundle / EXPORTERS[name].file
     content = path.read_bytes()
     path.write_bytes(content[: int(keep_bytes * len(content)) if keep_bytes < 1 else int(keep_bytes)])
@@ -264,6 +260,11 @@ def test_unknown_artifact_is_not_passed_over(bundle: Path) -> None:
     (bundle / "manifest.json").write_text(json.dumps(record))
     found = failures(verify(bundle))
     assert "coreml: not an artifact that this version knows" in found["coreml", "unknown"]
+
+
+def test_no_artifacts_is_no_pass(bundle: Path, keep) -> None:
+    keep(bundle)
+    assert not verify(bundle).passed
 
 
 def test_nothing_to_judge(tmp_path: Path) -> None:

@@ -33,7 +33,5 @@ def test_files_do_not_collide() -> None:
 
 def test_registry_is_cheap() -> None:
     code = "import sys, expnet_tf.export; print(*sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert not {"tensorflow", "keras", "numpy", "onnx"} & set(done.stdout.split())

@@ -31,9 +31,7 @@ def test_answer(
 
 
 @pytest.mark.parametrize(("runner", "file"), [(OnnxRunner, "model.onnx"), (LiteRTRunner, "model.tflite")])
-def test_an_answer_stays_after_the_next_call(
-    exported: ExportResult, images: np.ndarray, runner, file: str
-) -> None:
+def test_an_answer_stays_after_the_next_call(exported: ExportResult, images: np.ndarray, runner, file: str) -> None:
     loaded = runner(exported.directory / file)
     first = loaded.run(images[:1])["expression"]
     kept = first.copy()
