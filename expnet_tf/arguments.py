@@ -50,7 +50,7 @@ def _add_predict(commands: Any) -> None:
         Of each photo the largest face, or with --all-faces all of them, largest first:
           json  expression [29], 52 ARKit blendshapes, identity [99], pose, box, timing (docs/face-json.md)
           obj, ply, glb  the face as a mesh, in the photo's expression (mm; glb: m)
-          png   photo, crop, mesh over the photo, mesh from the front and the side, strongest blendshapes
+          png   photo, crop, mesh over the photo, mesh from the front and turned, strongest blendshapes
 
         The files carry the photo's name and suffix: DIR/a/1.jpg.json, DIR/a/1.jpg.obj, ...; with --all-faces
         meshes and pictures are counted as in the JSON: DIR/a/1.jpg.0.obj, DIR/a/1.jpg.1.obj, ... The folder
@@ -169,7 +169,13 @@ def _add_demo(commands: Any) -> None:
 
 
 def _add_models(commands: Any) -> None:
-    _command(commands, "models", "list the models in the package", "Their .keras files load under plain Keras 3.")
+    _command(
+        commands,
+        "models",
+        "list the models in the package",
+        "Name, version, side of the input (px), parameters, size of the file (MB), licence and sha256. The files are\n"
+        "expnet_tf/assets/NAME.keras, which plain Keras 3 loads as well.",
+    )
 
 
 def _out(add: argparse.ArgumentParser) -> None:

@@ -38,8 +38,8 @@ def resolve(name_or_path: str | os.PathLike[str]) -> Path:
     if path.is_file():
         return path
     names = ", ".join(models) or "none"
-    if path.suffix == ".keras" or len(path.parts) > 1:
-        what = "is a folder" if path.is_dir() else "does not exist"
+    if path.exists() or path.suffix == ".keras" or len(path.parts) > 1:
+        what = "is no plain file" if path.exists() else "does not exist"
         raise ModelError(f"{text} {what}; a .keras file or a shipped model ({names}) is expected.")
     raise ModelError(f"There is no model {text!r}; a .keras file or a shipped model ({names}) is expected.")
 

@@ -13,16 +13,16 @@ import numpy as np
 from expnet_tf.morphable import MorphableModel
 from expnet_tf.render import Light, Surface, render
 
-SKIN = (0.87, 0.69, 0.60)
+SKIN = (0.80, 0.735, 0.70)  # clay: nobody's skin in particular
 COLORS = {  # sRGB by region; regions that are not named here are skin
-    "lips": (0.75, 0.43, 0.42),
+    "lips": (0.70, 0.47, 0.46),
     "mouth interior": (0.36, 0.13, 0.14),
     "eyes": (0.93, 0.92, 0.90),
     "teeth": (0.95, 0.93, 0.87),
     "tongue": (0.74, 0.38, 0.38),
     "eyelashes": (0.24, 0.17, 0.15),
 }
-IRIS, PUPIL, BROW, LASH = (0.33, 0.24, 0.17), (0.05, 0.04, 0.04), (0.36, 0.25, 0.20), (0.22, 0.15, 0.13)
+IRIS, PUPIL, BROW, LASH = (0.33, 0.24, 0.17), (0.05, 0.04, 0.04), (0.37, 0.30, 0.27), (0.22, 0.17, 0.15)
 IRIS_ANGLE = 0.49  # rad, seen from the middle of the eyeball: 5.9 mm on 12.5 mm
 BROWS, UPPER_LIDS = (range(17, 22), range(22, 27)), (range(36, 40), range(42, 46))  # iBUG points
 FACE = ("skin", "lips", "eyelids", "brows", "nose", "mouth interior", "eyes", "teeth", "tongue", "eyelashes")
@@ -49,7 +49,7 @@ def paint(model: MorphableModel, vertices: np.ndarray) -> list[Surface]:
     shade = np.clip((np.abs(model.mean[:, :1]) - 10) / 14, 0, 1)  # the mouth is dark towards its corners
     inside = (1 - shade) * 0.8 * linear + shade * np.square(COLORS["mouth interior"])
     # Teeth are thin arches: their own normals would point up and down, and teeth in shadow look ill.
-    to_viewer = np.broadcast_to(np.float32([0, 0, 1]), vertices.shape).copy()
+    to_viewer = np.broadcast_to(np.array([0, 0, 1], np.float32), vertices.shape).copy()
     return [
         Surface(vertices, skin, np.where(lips, np.square(SKIN), linear), _skin_texture(model), uvs, skin, 0.35),
         Surface(vertices, eyes, np.ones_like(linear), _eye_texture(), uvs, eyes, specular=1.5, shininess=7),

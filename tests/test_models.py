@@ -29,8 +29,8 @@ def test_path_of_a_file(tmp_path: Path) -> None:
         ("resnet101", "weights of resnet101 do not ship.*`expnet train --backbone resnet101 "),
         ("rasnet", r"no model 'rasnet'; a \.keras file or a shipped model \(.*compact.*\)"),
         ("no/such.keras", r"no/such\.keras does not exist; .*shipped model"),
-        (".", "There is no model '.'"),
-        ("/", "/ is a folder|There is no model '/'"),
+        (".", r"\. is no plain file; a \.keras file"),
+        ("", "no plain file"),
     ],
 )
 def test_unknown_model(name: str, message: str) -> None:

@@ -1,7 +1,6 @@
 """load, Predictor and Face: what they answer must be the network's answer to the crop that image.py defines."""
 
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -133,11 +132,11 @@ def test_projection_by_hand(predictor: Predictor, photo: np.ndarray) -> None:
 
 
 @pytest.fixture
-def expression_only(tmp_path: Path) -> Iterator[Path]:
+def expression_only(tmp_path: Path) -> Path:
     path = tmp_path / "only.keras"
     info = dataclasses.replace(INFO, heads=("expression",))
     save_model(ExpNet("compact", heads=("expression",), size=32), path, info)
-    yield path
+    return path
 
 
 def test_model_with_one_head(expression_only: Path, photo: np.ndarray) -> None:

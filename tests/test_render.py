@@ -190,6 +190,10 @@ def test_solid_texels_hide_and_clear_ones_do_not():
         seen = picture(*[card(100, 100, (1, 0, 0)), behind][::order])[30, 30]
         assert seen[1] > 150
         assert seen[0] > 100
+    # Two clear cards: both are seen through each other, whichever comes first.
+    for order in (1, -1):
+        seen = picture(*[card(100, 100, (1, 0, 0)), card(100, 120, (0, 1, 0))][::order])[30, 30]
+        assert seen[:2].min() > 100
     # An opaque surface in front hides both.
     wall = square(0, 64, 90, color=(0, 0, 1))
     assert picture(card(255, 100, (1, 0, 0)), card(100, 95, (1, 0, 0)), wall)[30, 30].tolist() == [0, 0, 255, 255]

@@ -324,7 +324,8 @@ def build(wheel: Path) -> tuple[dict[str, np.ndarray], dict]:
 def report(arrays: dict, units: dict, heads: np.ndarray, front: np.ndarray) -> dict:
     """What the bases leave out, in mm, and how each unit is fitted within |z| <= 3."""
     identity = arrays["identity_basis"].astype(float)[:, front].reshape(IDENTITY, -1).T
-    rest = (heads - arrays["mean"])[:200, front].reshape(200, -1).T
+    some = (heads - arrays["mean"])[:200, front]
+    rest = some.reshape(len(some), -1).T
     left = rest - identity @ np.linalg.lstsq(identity, rest, rcond=None)[0]
     basis = arrays["expression_basis"].astype(float)
     residuals = {}
@@ -344,7 +345,7 @@ def report(arrays: dict, units: dict, heads: np.ndarray, front: np.ndarray) -> d
     return {
         "vertices": len(arrays["mean"]), "triangles": len(arrays["triangles"]),
         "identity explained by 10/50/99": shares("identity_explained", (10, 50, 99)),
-        "identity residual rms mm": round(float(np.sqrt((left.reshape(-1, 3, 200) ** 2).sum(1).mean())), 3),
+        "identity residual rms mm": round(float(np.sqrt((left.reshape(-1, 3, len(some)) ** 2).sum(1).mean())), 3),
         "expression explained by 5/10/20/29": shares("expression_explained", (5, 10, 20, 29)),
         "units": residuals,
     }

@@ -16,54 +16,13 @@ from expnet_tf.camera import rotation_matrix, rotation_vector, to_nominal
 from expnet_tf.data.labels import read_labels
 from expnet_tf.morphable import open_face
 
-# iBUG's 68 points in a mirror.
+# iBUG's 68 points in a mirror: jaw, brows, nose, eyes, lips.
 MIRROR_POINTS = np.array(
-    [
-        *range(16, -1, -1),
-        *range(26, 16, -1),
-        27,
-        28,
-        29,
-        30,
-        35,
-        34,
-        33,
-        32,
-        31,
-        45,
-        44,
-        43,
-        42,
-        47,
-        46,
-        39,
-        38,
-        37,
-        36,
-        41,
-        40,
-        54,
-        53,
-        52,
-        51,
-        50,
-        49,
-        48,
-        59,
-        58,
-        57,
-        56,
-        55,
-        64,
-        63,
-        62,
-        61,
-        60,
-        67,
-        66,
-        65,
-    ]
-)
+    [int(i) for i in (
+        "16 15 14 13 12 11 10 9 8 7 6 5 4 3 2 1 0  26 25 24 23 22 21 20 19 18 17  27 28 29 30 35 34 33 32 31 "
+        "45 44 43 42 47 46  39 38 37 36 41 40  54 53 52 51 50 49 48 59 58 57 56 55  64 63 62 61 60 67 66 65"
+    ).split()]
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

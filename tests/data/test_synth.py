@@ -9,14 +9,16 @@ import cv2
 import numpy as np
 import pytest
 
-from expnet_tf.camera import project, rotation_matrix
-from expnet_tf.data import synth
+from expnet_tf.camera import project, rotation_matrix, transform
+from expnet_tf.data import photo, synth
+from expnet_tf.data import shot as shot_module
 from expnet_tf.data.labels import read_labels, shard_name
 from expnet_tf.data.shot import FRAME, contact_sheet, face_box_vertices
 from expnet_tf.data.synth import face_crops, scenery, shots, synthesize
 from expnet_tf.data.wardrobe import AssetError
 from expnet_tf.image import read_image
 from expnet_tf.morphable import open_face
+from expnet_tf.render import Surface, render
 
 # Points whose vertices the gaze does not move (it drags the lids along a little), and those of the inner face.
 NO_LIDS = np.r_[0:36, 48:68]
@@ -130,14 +132,48 @@ def test_box_vertices_are_symmetric_and_leave_out_the_ears():
     np.testing.assert_array_equal(np.sort(face.mirror_ids[ids]), ids)
     assert set(face.landmark_ids[INNER].tolist()) - set(ids.tolist()) == set()
     assert not (face.region("ears", "eyes", "teeth", "tongue")[ids]).any()
+    # On the mean face: from the chin to 48 mm above the brows, as wide as the jaw's points at the ears.
+    low, high = face.mean[ids].min(0), face.mean[ids].max(0)
+    points = face.landmarks()
+    assert low[1] == pytest.approx(points[8, 1], abs=4)
+    assert high[1] == pytest.approx(points[19, 1] + 48, abs=5)
+    assert high[0] == pytest.approx(points[:17, 0].max(), abs=6)
+
+
+def test_what_is_drawn_is_what_is_labelled(monkeypatch):
+    """The skin handed to the renderer stands where pose, codes and camera of the label say."""
+    drawn = []
+
+    def watched(surfaces, focal, center, size, light, **options):
+        drawn.append((surfaces[0].vertices, focal, *center))
+        return render(surfaces, focal, center, size, light, **options)
+
+    monkeypatch.setattr(shot_module, "render", watched)
+    identity, taken = shots(3, 1, 6, 64, None)
+    face = open_face()
+    still = np.abs(face.gaze_basis).max((0, 2)) == 0  # vertices that the gaze does not move
+    assert still.sum() > 4000
+    for (vertices, *camera), shot in zip(drawn, taken, strict=True):
+        expected = transform(face.decode(identity, shot.expression), shot.pose)
+        np.testing.assert_allclose(vertices[still], expected[still], atol=0.01)
+        np.testing.assert_array_equal(camera, shot.camera)
+
+
+def test_the_camera_moves_nothing():
+    """Blur, noise, low resolution and JPEG leave a disc where it is, within half a px."""
+    image = np.full((96, 96, 3), 60, np.uint8)
+    cv2.circle(image, (40, 52), 20, (220, 190, 170), -1)
+    for seed in range(30):
+        seen = photo.camera(image, np.random.default_rng(seed)).astype(float).mean(2)
+        bright = np.clip((seen - np.median(seen[:20])) / (seen[52, 40] - np.median(seen[:20])), 0, 1)
+        bright[bright < 0.3] = 0
+        y, x = np.mgrid[:96, :96]
+        assert abs((bright * x).sum() / bright.sum() - 40) < 0.5, seed
+        assert abs((bright * y).sum() / bright.sum() - 52) < 0.5, seed
 
 
 def test_face_and_labels_lie_on_top_of_each_other():
-    """The mean colour in the polygon of the lips changes when lips are painted, and only there: pixels, pose and
-    points speak of the same place."""
-    from expnet_tf.camera import transform
-    from expnet_tf.render import Surface, render
-
+    """Pixels change where lips are painted, and only there: pixels, pose and points speak of the same place."""
     face = open_face()
     _, (shot,) = shots(3, 1, 1, 96, None)
     vertices = transform(face.decode(None, shot.expression), shot.pose)

