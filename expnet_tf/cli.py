@@ -35,7 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # argparse has printed help, the version or what is wrong
         return int(stop.code or 0)
     try:
-        return COMMANDS[options.command](options)
+        code = COMMANDS[options.command](options)
+        sys.stdout.flush()  # a reader that left is noticed here, and not when the interpreter ends
+        return code
     except UsageError as error:
         print(f"expnet {options.command}: {error}", file=sys.stderr)
         return USAGE
@@ -69,7 +71,7 @@ def _predict(options: argparse.Namespace) -> int:
     job = Job(out, options.format, options.box, options.all_faces, frozenset(inputs.files))
     total = sum(1 for _ in inputs)
     summary = Summary()
-    with tqdm(total=total, unit="photo", disable=total < 2, file=sys.stderr) as bar:
+    with _usage(ModelError), tqdm(total=total, unit="photo", disable=total < 2, file=sys.stderr) as bar:
         try:
             predict_files(
                 predictor,

@@ -13,16 +13,16 @@ import numpy as np
 from expnet_tf.morphable import MorphableModel
 from expnet_tf.render import Light, Surface, render
 
-SKIN = (0.80, 0.735, 0.70)  # clay: nobody's skin in particular
+SKIN = (0.74, 0.61, 0.54)  # terracotta: nobody's skin in particular
 COLORS = {  # sRGB by region; regions that are not named here are skin
-    "lips": (0.70, 0.47, 0.46),
+    "lips": (0.65, 0.40, 0.38),
     "mouth interior": (0.36, 0.13, 0.14),
     "eyes": (0.93, 0.92, 0.90),
     "teeth": (0.95, 0.93, 0.87),
     "tongue": (0.74, 0.38, 0.38),
     "eyelashes": (0.24, 0.17, 0.15),
 }
-IRIS, PUPIL, BROW, LASH = (0.33, 0.24, 0.17), (0.05, 0.04, 0.04), (0.37, 0.30, 0.27), (0.22, 0.17, 0.15)
+IRIS, PUPIL, BROW, LASH = (0.33, 0.24, 0.17), (0.05, 0.04, 0.04), (0.32, 0.24, 0.20), (0.20, 0.14, 0.12)
 IRIS_ANGLE = 0.49  # rad, seen from the middle of the eyeball: 5.9 mm on 12.5 mm
 BROWS, UPPER_LIDS = (range(17, 22), range(22, 27)), (range(36, 40), range(42, 46))  # iBUG points
 FACE = ("skin", "lips", "eyelids", "brows", "nose", "mouth interior", "eyes", "teeth", "tongue", "eyelashes")

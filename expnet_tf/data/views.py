@@ -31,9 +31,9 @@ def _flat(turned: np.ndarray, offset: np.ndarray) -> np.ndarray:
 
 
 def see(turned: np.ndarray, offset: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
-    """Turned points R X float64 [m, n, 3] mm -> px float64 [m, n, 2], and bool [m]: all in front of the camera."""
+    """Turned points R X float64 [m, n, 3] mm -> px float64 [m, n, 2]; bool [m]: a view that can be, with all points in front."""
     if camera is None:
-        return _flat(turned, offset), np.ones(len(turned), bool)
+        return _flat(turned, offset), offset[:, 0] > 0
     depth = -(turned[..., 2] + offset[:, None, 2])
     scale = camera[:, None, 0] / np.maximum(depth, NEAREST)
     u = camera[:, None, 1] + scale * (turned[..., 0] + offset[:, None, 0])

@@ -16,25 +16,26 @@ import numpy as np
 from expnet_tf.morphable import open_face
 from expnet_tf.network import ExpNet, ModelInfo, save_model
 from expnet_tf.train.batches import STILL, FaceBatches, Jitter
-from expnet_tf.train.losses import Displacement, PoseError, displacement_root, vertex_weights
+from expnet_tf.train.losses import Displacement, PointError, PoseError, ZoneShare, displacement_root, vertex_weights
 
 CROP_FACTOR = 1.25
-LOSS_WEIGHTS = {"expression": 1.0, "identity": 0.15, "pose": 0.3, "points": 4.0, "seen": 8.0}
+LOSS_WEIGHTS = {"expression": 3.0, "identity": 0.15, "pose": 0.3, "points": 5.0, "seen": 20.0}
 MAPS = ("stage3_block2_out", "stage4_block3_out")  # 12 x 12 and 6 x 6
 VERSION = "1.0"
 
 
-def training_model(mean_image: np.ndarray) -> keras.Model:
-    """The compact network with two landmark heads [136]: one on its features, one that looks at its maps.
+def training_model(model: keras.Model) -> keras.Model:
+    """The network with two landmark heads [136]: one on its features, one that looks at its maps.
 
     A plain regressor stays at the mean face for thousands of steps before it finds out where a face's parts are. The
     second head has to find them from the start: a heat map a landmark, its centre of mass the answer (soft-argmax).
     """
-    model = ExpNet("compact", mean_image=mean_image)
     points = keras.layers.Dense(136, dtype="float32", name="points")(model.get_layer("features").output)
-    fine, coarse = (keras.layers.Conv2D(64, 1)(model.get_layer(name).output) for name in MAPS)
-    maps = keras.layers.ReLU()(keras.layers.Add()([fine, keras.layers.UpSampling2D(2)(coarse)]))
-    maps = keras.layers.Conv2D(68, 1, dtype="float32")(maps)
+    maps = None
+    for name in reversed(MAPS):
+        own = keras.layers.Conv2D(48, 1)(model.get_layer(name).output)
+        maps = own if maps is None else keras.layers.Add()([own, keras.layers.UpSampling2D(2)(maps)])
+    maps = keras.layers.Conv2D(68, 1, dtype="float32")(keras.layers.ReLU()(maps))
     side = maps.shape[1]
     share = keras.ops.softmax(keras.ops.reshape(maps, (-1, side * side, 68)), axis=1)
     centre = (np.arange(side) + 0.5) / side * 2 - 1
@@ -46,7 +47,6 @@ def training_model(mean_image: np.ndarray) -> keras.Model:
 
 def compile_for_training(model: keras.Model, steps: int, learning_rate: float) -> None:
     face = open_face()
-    weights = vertex_weights(face)
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0, steps, alpha=0.01, warmup_target=learning_rate, warmup_steps=min(300, steps // 10)
     )
@@ -55,11 +55,11 @@ def compile_for_training(model: keras.Model, steps: int, learning_rate: float) -
             schedule, weight_decay=0.02, use_ema=True, ema_momentum=0.995, ema_overwrite_frequency=None
         ),
         loss={
-            "expression": Displacement(displacement_root(face.expression_basis, weights), l1=0.1),
-            "identity": Displacement(displacement_root(face.identity_basis, weights), l1=0.1),
+            "expression": ZoneShare(face),
+            "identity": Displacement(displacement_root(face.identity_basis, vertex_weights(face))),
             "pose": PoseError(),
-            "points": "mae",
-            "seen": "mae",
+            "points": PointError(),
+            "seen": PointError(),
         },
         loss_weights=LOSS_WEIGHTS,
     )
@@ -117,6 +117,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--learning-rate", type=float, default=1.5e-3)
+    parser.add_argument("--initial", type=Path, help=".keras file to start from, of an earlier run; default: random")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--precision",
@@ -132,7 +133,10 @@ def main() -> None:
     validation = FaceBatches([options.validation], 96, CROP_FACTOR, 250, STILL)
     rng = np.random.default_rng(options.seed)
     sample = train.crops(rng.choice(len(train.images), min(4000, len(train.images)), replace=False), rng)[0]
-    model = training_model(sample.mean(0))
+    network = ExpNet("compact", mean_image=sample.mean(0))
+    if options.initial:
+        network.load_weights(options.initial)
+    model = training_model(network)
     steps = len(train) * options.epochs
     print(f"{len(train.images)} images, {len(validation.images)} for validation, {steps} steps", flush=True)
     compile_for_training(model, steps, options.learning_rate)
