@@ -110,7 +110,11 @@ def compact(x):
             stride = 2 if block == 1 and stage > 2 else 1
             x = _residual(x, ((width, 3, stride), (width, 3, 1)), f"stage{stage}_block{block}", momentum)
     x = _conv_bn(x, 32, 1, 1, "squeeze", momentum)
-    x = layers.Conv2D(256, x.shape[1], activation="relu", kernel_initializer="he_normal", name="features_conv")(x)
+    # Normalised, or most of the 256 die at the learning rates that the rest of the network likes: without it 242
+    # were constant zero after a few thousand steps.
+    x = layers.Conv2D(256, x.shape[1], use_bias=False, kernel_initializer="he_normal", name="features_conv")(x)
+    x = layers.BatchNormalization(momentum=momentum, epsilon=1e-5, name="features_bn")(x)
+    x = layers.ReLU(name="features_relu")(x)
     return layers.GlobalAveragePooling2D(name="features")(x)
 
 
