@@ -21,7 +21,7 @@ from expnet_tf.image import crop, read_image
 from expnet_tf.morphable import open_face
 from expnet_tf.network import load_model, read_info
 from expnet_tf.train.batches import STILL, FaceBatches
-from expnet_tf.train.compact import vertex_error
+from expnet_tf.train.compact import r_squared, vertex_error
 
 ASSETS = Path(__file__).resolve().parent.parent / "expnet_tf" / "assets"
 
@@ -73,7 +73,11 @@ if __name__ == "__main__":
     figures: dict = {"model": info.id}
     if options.synthetic:
         data = FaceBatches([options.synthetic], info.size, info.crop_factor, 250, STILL)
-        figures["synthetic"] = {"images": len(data.images), **vertex_error(network, data)}
+        figures["synthetic"] = {
+            "images": len(data.images),
+            **vertex_error(network, data),
+            "r2": r_squared(network, data).round(2).tolist(),
+        }
     if options.pairs:
         figures["pairs"] = smile_pairs(network, info.size, info.crop_factor, options.pairs)
     print(json.dumps(figures, indent=1))

@@ -98,5 +98,5 @@ class PoseError(keras.losses.Loss):
     """Mean absolute error of the pose in units of POSE_STD."""
 
     def call(self, y_true, y_pred):
-        scale = ops.convert_to_tensor(np.float32(POSE_STD))
+        scale = ops.convert_to_tensor(np.asarray(POSE_STD, np.float32))
         return ops.mean(ops.abs(y_pred - ops.cast(y_true, y_pred.dtype)) / scale, axis=-1)
