@@ -31,7 +31,7 @@ def _flat(turned: np.ndarray, offset: np.ndarray) -> np.ndarray:
 
 
 def see(turned: np.ndarray, offset: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
-    """Turned points R X float64 [m, n, 3] mm -> px float64 [m, n, 2]; bool [m]: a view that can be, with all points in front."""
+    """Turned points R X float64 [m, n, 3] mm -> px float64 [m, n, 2]; bool [m]: all are in front of the camera."""
     if camera is None:
         return _flat(turned, offset), offset[:, 0] > 0
     depth = -(turned[..., 2] + offset[:, None, 2])
