@@ -95,7 +95,7 @@ def resnet50(x):
 
 
 def compact(x):
-    """Plain 3x3 residual network of one million parameters: [B, 96, 96, 3] -> features [B, 256].
+    """Plain 3x3 residual network of 1.1 million parameters: [B, 96, 96, 3] -> features [B, 256].
 
     Convolution, ReLU and addition only: they stay accurate in int8 and every runtime is fastest at them. No
     global average pool: where the mouth corner is decides the answer, so every place of the 6 x 6 map has

@@ -71,7 +71,10 @@ def _predict(options: argparse.Namespace) -> int:
     job = Job(out, options.format, options.box, options.all_faces, frozenset(inputs.files))
     total = sum(1 for _ in inputs)
     summary = Summary()
-    with _usage(ModelError), tqdm(total=total, unit="photo", disable=total < 2, file=sys.stderr) as bar:
+    with (
+        _usage(ModelError),
+        tqdm(total=total, unit="photo", disable=True if total < 2 else None, file=sys.stderr) as bar,
+    ):
         try:
             predict_files(
                 predictor,

@@ -19,7 +19,7 @@ PANEL, GAP, CAPTION = 400, 16, 34  # px
 BACK, STAGE = (20, 22, 27), (34, 37, 44)  # behind everything, and behind a mesh
 TEXT, DIM, ACCENT = (232, 234, 238), (140, 146, 158), (255, 178, 84)
 BARS = 9  # strongest blendshapes shown
-OPACITY = 0.8  # of the mesh over the photo
+OPACITY = 0.65  # of the mesh over the photo
 PORTRAIT_HEIGHT = 262.0  # mm of the head that a portrait shows
 PORTRAIT_FOCAL = 5.0  # focal length over panel side: little perspective
 

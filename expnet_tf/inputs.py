@@ -48,8 +48,9 @@ class Inputs:
             self._parts += [(argument, path) for path in paths] or [(argument, "")]
             folder = _fixed_part(argument) if pattern else argument
             whole = pattern or os.path.isdir(argument)
-            roots.append(os.path.abspath(folder if whole else os.path.dirname(argument) or "."))
-        self._base = os.path.commonpath(roots)
+            if os.path.lexists(folder):  # a mistyped path must not move everybody else's results
+                roots.append(os.path.abspath(folder if whole else os.path.dirname(argument) or "."))
+        self._base = os.path.commonpath(roots) if roots else os.getcwd()
         self.files = {os.path.abspath(path) for _, path in self._parts if path and not os.path.isdir(path)}
         for _, path in self._parts:
             if path and os.path.isdir(path) and os.path.abspath(path) == self._out:

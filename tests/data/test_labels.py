@@ -31,7 +31,7 @@ def folder_of(tmp_path: Path, *counts: int) -> Path:
 
 
 def test_the_widths_of_the_schema():
-    """design.md: 29 expression and 99 identity codes, pose 6, camera f cx cy, box of four, 68 points."""
+    """The schema of labels.py: 29 expression and 99 identity codes, pose 6, camera f cx cy, box of four, 68 points."""
     assert labels.WIDTHS == {
         "expression": (29,), "identity": (99,), "pose": (6,), "camera": (3,), "box": (4,), "points": (68, 2),
         "quality": (),
