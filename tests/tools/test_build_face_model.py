@@ -227,7 +227,10 @@ def test_makehuman_files_are_read(tmp_path):
     np.testing.assert_array_equal(builder.head_quads(base), [False, False])  # below the neck
 
 
-# With the wheel.
+# With the face units.
+
+UNITS = Path(__file__).parent / "face_units.npz"
+"""The 52 face units on the model's vertices, float16 [52, n, 3] mm: MakeHuman's faceunits01 (CC0, see ASSETS.md)."""
 
 NAMED = [
     "jawOpen", "mouthSmileLeft", "mouthSmileRight", "mouthFrownLeft", "mouthFrownRight", "browDownLeft",
@@ -250,8 +253,13 @@ def face() -> MorphableModel:
 
 
 @pytest.fixture(scope="module")
-def units(wheel, face) -> dict[str, np.ndarray]:
-    """The wheel's 52 face units on the model's vertices, mm; their scale is told by the gaze units that ship."""
+def units() -> dict[str, np.ndarray]:
+    with np.load(UNITS, allow_pickle=False) as data:
+        return dict(zip(expressions.BLENDSHAPES, data["units"].astype(np.float64), strict=True))
+
+
+def test_the_stored_units_are_those_of_the_wheel(wheel, face, units):
+    """Their scale is told by the gaze units that ship."""
     assets = makehuman.MakeHuman(wheel)
     raw = np.zeros((52, int(face.base_ids.max()) + 1, 3))
     for name, index in expressions.INDEX.items():
@@ -264,7 +272,7 @@ def units(wheel, face) -> dict[str, np.ndarray]:
     scale = (gaze * face.gaze_basis).sum() / (gaze**2).sum()
     assert 0.8 < scale < 1.2
     np.testing.assert_allclose(gaze * scale, face.gaze_basis, atol=0.01)  # so both speak of the same units
-    return dict(zip(expressions.BLENDSHAPES, raw * scale, strict=True))
+    np.testing.assert_allclose(np.array(list(units.values())), raw * scale, atol=0.02)  # float16 of up to 30 mm
 
 
 @pytest.mark.parametrize("name", NAMED)
