@@ -73,7 +73,7 @@ def _predict(options: argparse.Namespace) -> int:
     summary = Summary()
     with (
         _usage(ModelError),
-        tqdm(total=total, unit="photo", disable=True if total < 2 else None, file=sys.stderr) as bar,
+        tqdm(total=total, unit="photo", disable=total < 2, file=sys.stderr) as bar,
     ):
         try:
             predict_files(

@@ -41,16 +41,18 @@ class Inputs:
         """Raises ValueError where `out` is a folder to be searched: its pictures would be taken for photos."""
         self._out = os.path.abspath(out)
         self._parts: list[tuple[str, str]] = []  # what was written, and a path or "" for a glob without a match
-        roots = []
+        roots: list[str] = []
+        missing: list[str] = []
         for argument in arguments:
             pattern = not os.path.lexists(argument) and glob.has_magic(argument)
             paths = sorted(glob.iglob(argument, recursive=True)) if pattern else [argument]
             self._parts += [(argument, path) for path in paths] or [(argument, "")]
             folder = _fixed_part(argument) if pattern else argument
             whole = pattern or os.path.isdir(argument)
-            if os.path.lexists(folder):  # a mistyped path must not move everybody else's results
-                roots.append(os.path.abspath(folder if whole else os.path.dirname(argument) or "."))
-        self._base = os.path.commonpath(roots) if roots else os.getcwd()
+            root = os.path.abspath(folder if whole else os.path.dirname(argument) or ".")
+            (roots if os.path.lexists(folder) else missing).append(root)
+        # A mistyped path must not move everybody else's results.
+        self._base = os.path.commonpath(roots or missing)
         self.files = {os.path.abspath(path) for _, path in self._parts if path and not os.path.isdir(path)}
         for _, path in self._parts:
             if path and os.path.isdir(path) and os.path.abspath(path) == self._out:

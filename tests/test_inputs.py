@@ -55,6 +55,10 @@ def test_inputs_can_be_walked_twice(tree: Path) -> None:
     assert list(inputs) == list(inputs)
 
 
+def test_a_mistyped_path_does_not_move_the_other_results(tree: Path) -> None:
+    assert "1.jpg" in names("p/a/1.jpg", "/no/such/2.jpg")
+
+
 def test_missing_file_is_a_photo_to_fail_on(tree: Path) -> None:
     assert list(Inputs(["no/such.jpg"], "out")) == [Photo("no/such.jpg", "such.jpg")]
 
