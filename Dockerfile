@@ -1,7 +1,7 @@
 # expnet in a container; --user lets it write into the folder that it is shown:
 #   docker build -t expnet .
 #   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/data" expnet predict photo.jpg --out out
-# Read and checked by eye, NOT YET BUILT: no container engine was at hand when it was written.
+# Parsed with dockerfile-parse and read by eye, NOT YET BUILT: no container engine was at hand when it was written.
 
 FROM python:3.12-slim AS build
 # PIP_ROOT_USER_ACTION: the build stage is thrown away, so pip's warning about root says nothing.
