@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import time
-import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 
 from expnet_tf import facejson
 from expnet_tf.draw import picture
+from expnet_tf.files import write_whole
 from expnet_tf.image import ImageError, read_image
 from expnet_tf.inputs import Photo, Problem
 from expnet_tf.mesh import write_mesh
@@ -171,14 +171,3 @@ def _target(stem: Path, suffix: str, job: Job) -> Path:
     if os.path.abspath(path) in job.protected:
         raise OSError(f"{path} is one of the photos")
     return path
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name, then rename it: it is whole or not there. Raises OSError."""
-    # Short, whatever the name's length: a name may take 255 bytes.
-    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -17,7 +17,7 @@ from expnet_tf.render import over, render
 
 PANEL, GAP, CAPTION = 400, 16, 34  # px
 BACK, STAGE = (20, 22, 27), (34, 37, 44)  # behind everything, and behind a mesh
-TEXT, DIM, ACCENT = (232, 234, 238), (140, 146, 158), (255, 178, 84)
+TEXT, ACCENT = (232, 234, 238), (255, 178, 84)
 BARS = 9  # strongest blendshapes shown
 OPACITY = 0.65  # of the mesh over the photo
 PORTRAIT_HEIGHT = 262.0  # mm of the head that a portrait shows

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import uuid
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from expnet_tf.files import write_whole
 
 
 def write_mesh(
@@ -40,12 +41,7 @@ def write_mesh(
     if encode is None:
         raise ValueError(f"{path} ends with {path.suffix!r}; a mesh is written as {', '.join(_WRITERS)}.")
     data = encode(*_checked(path, vertices, triangles, uvs, colors))
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, data)
 
 
 def _obj(vertices: np.ndarray, triangles: np.ndarray, uvs: np.ndarray | None, colors: np.ndarray | None) -> bytes:

@@ -107,7 +107,8 @@ def ExpNet(
         dtype="float32",
         name="mean_image",
     )
-    features = trunk.build(mean_layer(image))
+    # Cast in the open: Torch, unlike TensorFlow and JAX, multiplies no integers with floats by itself.
+    features = trunk.build(mean_layer(keras.ops.cast(image, "float32")))
     outputs = {}
     for head in (h for h in HEADS if h in heads):
         # Heads stay in float32 in mixed precision: around 900 mm bfloat16 knows every fourth millimetre only.

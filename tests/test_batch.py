@@ -12,7 +12,7 @@ import trimesh
 from PIL import Image
 
 from expnet_tf import batch, facejson
-from expnet_tf.batch import FORMATS, Job, Summary, predict_files, write_whole
+from expnet_tf.batch import FORMATS, Job, Summary, predict_files
 from expnet_tf.image import read_image
 from expnet_tf.inputs import Inputs, Photo
 from expnet_tf.models import ASSETS
@@ -282,19 +282,6 @@ def test_interruption_leaves_whole_files(predictor: Predictor, folder: Path, mon
         predict_files(predictor, Inputs([str(ASTRONAUT)], "out"), Job(Path("out")), print, summary=summary)
     assert summary == Summary()
     assert written() == ["astronaut.jpg.obj", "astronaut.jpg.png"]
-
-
-def test_write_whole_replaces_or_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / ("x" * 250)
-    write_whole(path, b"first")
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(OSError, match="No space left"):
-        write_whole(path, b"second")
-    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [(path.name, b"first")]
 
 
 def test_strings_survive_the_json_layout() -> None:

@@ -22,6 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from expnet_tf.files import write_whole
+
 SCHEMA = "expnet.labels/1"
 WIDTHS = {"expression": (29,), "identity": (99,), "pose": (6,), "camera": (3,), "box": (4,), "points": (68, 2),
           "quality": ()}
@@ -101,6 +103,4 @@ def write_summary(folder: Path, facts: dict) -> None:
     text = json.dumps({"schema": SCHEMA, "images": len(columns["key"]),
                        "subjects": len(set(columns["subject"].tolist())), **facts, "statistics": statistics},
                       indent=1)
-    temporary = folder / ".labels.json.tmp"
-    temporary.write_text(text + "\n", encoding="utf-8")
-    temporary.replace(folder / "labels.json")
+    write_whole(folder / "labels.json", f"{text}\n".encode())

@@ -155,7 +155,6 @@ def main() -> None:
         "compact", VERSION, "compact", 96, CROP_FACTOR, ("expression", "identity", "pose"), training, "Apache-2.0"
     )
     model.fit(train, epochs=options.epochs, verbose=2, callbacks=[Report(validation, options.out, info)])
-    (options.out / "compact.keras").unlink(missing_ok=True)
     model.optimizer.finalize_variable_values(model.trainable_variables)
     save_model(model, options.out / "compact.keras", info, float16=True)
 

@@ -12,13 +12,14 @@ def test_a_short_run_learns_and_writes_a_model_without_the_landmark_head(faces, 
     out = tmp_path / "run"
     monkeypatch.setattr(
         "sys.argv",
-        ["train", str(faces), "--validation", str(faces), "--out", str(out), "--epochs", "12", "--batch-size", "4"],
+        ["train", str(faces), "--validation", str(faces), "--out", str(out), "--epochs", "40", "--batch-size", "4"],
     )
     compact.main()
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    assert len(lines) == 12
-    # 24 steps, the first ones warming up: enough to move, not to converge (0.79 of the start when this was written).
-    assert lines[-1]["points_loss"] < 0.9 * lines[0]["points_loss"]
+    assert len(lines) == 40
+    # 80 steps on eight images: 0.45 and 0.25 of the start when this was written.
+    assert lines[-1]["points_loss"] < 0.7 * lines[0]["points_loss"]
+    assert lines[-1]["expression_loss"] < 0.7 * lines[0]["expression_loss"]
     model, info = load_model(out / "compact.keras"), read_info(out / "compact.keras")
     assert set(model.output) == {"expression", "identity", "pose"}
     assert info.crop_factor == compact.CROP_FACTOR
