@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 import expnet_tf
-from expnet_tf import arguments, batch
-from expnet_tf.cli import COMMANDS, main
+from expnet_tf import batch
+from expnet_tf.cli import main
+from expnet_tf.commands import COMMANDS
+from expnet_tf.commands.predict import FACE_FORMATS
 from expnet_tf.models import ASSETS, sha256
 from expnet_tf.network import ExpNet, ModelInfo, save_model
 
@@ -53,7 +55,7 @@ def test_every_command_has_help(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_formats_are_those_of_the_job() -> None:
-    assert arguments.FACE_FORMATS == batch.FORMATS
+    assert FACE_FORMATS == batch.FORMATS
 
 
 @pytest.mark.parametrize(
@@ -95,7 +97,7 @@ def test_usage_errors(line: str, sentence: str, capfd: pytest.CaptureFixture[str
 def test_predict(weights: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", str(ASTRONAUT), "--out", "out/new", "--model", weights, "--format", "all"]) == 0
     assert capfd.readouterr() == ("1 photo done, 1 face; results are in out/new.\n", "")
-    assert files("out/new") == sorted(f"astronaut.jpg.{form}" for form in arguments.FACE_FORMATS)
+    assert files("out/new") == sorted(f"astronaut.jpg.{form}" for form in FACE_FORMATS)
     found = json.loads(Path("out/new/astronaut.jpg.json").read_text())
     (face,) = expnet_tf.load(weights).predict(expnet_tf.read_image(ASTRONAUT))
     np.testing.assert_array_equal(np.float32(found["faces"][0]["expression"]), face.expression)

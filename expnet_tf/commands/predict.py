@@ -1,0 +1,145 @@
+"""`expnet predict`: photos in; coefficients, meshes and pictures out."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from typing import TYPE_CHECKING, Any
+
+from expnet_tf.commands.common import FAILED, FINE, UsageError, command, folder, many, out, usage
+from expnet_tf.quiet import quiet
+
+if TYPE_CHECKING:
+    from expnet_tf.batch import Summary
+    from expnet_tf.detect import Detector
+
+FACE_FORMATS = ("json", "obj", "ply", "glb", "png")  # batch.FORMATS, which is too heavy to import for --help
+
+
+def add(commands: Any) -> None:
+    parser = command(
+        commands,
+        "predict",
+        "photos in; coefficients, meshes and pictures out",
+        """
+        Of each photo the largest face, or with --all-faces all of them, largest first:
+          json  expression [29], 52 ARKit blendshapes, identity [99], pose, box, timing (docs/face-json.md)
+          obj, ply, glb  the face as a mesh, in the photo's expression (mm; glb: m)
+          png   photo, crop, mesh over the photo, mesh from the front and turned, strongest blendshapes
+
+        The files carry the photo's name and suffix: DIR/a/1.jpg.json, DIR/a/1.jpg.obj, ...; with --all-faces
+        meshes and pictures are counted as in the JSON: DIR/a/1.jpg.0.obj, DIR/a/1.jpg.1.obj, ... The folder
+        (a/ here) is the photo's path below the deepest folder that holds all arguments.
+
+        A photo that cannot be read, is above 50 million px, or shows no face is reported in one line, and the
+        others go on.
+
+          expnet predict photo.jpg --out results
+          expnet predict photos 'more/*/*.png' --out results --all-faces --format json,glb
+        """,
+    )
+    parser.add_argument(
+        "photos",
+        nargs="+",
+        metavar="PHOTO|DIR|GLOB",
+        help="JPEG, PNG, WebP, BMP, TIFF or GIF files; folders, searched to any depth for files with such "
+        "suffixes; or patterns in quotes (** is any depth)",
+    )
+    out(parser)
+    parser.add_argument("--model", default="compact", help="a shipped model or a .keras file (default: compact)")
+    parser.add_argument(
+        "--box",
+        type=_box,
+        metavar="X,Y,W,H",
+        help="where the face is, in px of the photo after its EXIF rotation: left, top, width, height, forehead to "
+        "chin and ear to ear; instead of detection, for every photo (write --box=-5,... where X is negative)",
+    )
+    parser.add_argument("--all-faces", action="store_true", help="all faces, not the largest alone")
+    parser.add_argument(
+        "--format",
+        type=_face_formats,
+        default=("json", "obj", "png"),
+        metavar="NAMES",
+        help=f"what to write: a list, with commas, of {', '.join(FACE_FORMATS)}, or all (default: json,obj,png)",
+    )
+    parser.add_argument(
+        "--detector",
+        choices=("blazeface", "mtcnn"),
+        default="blazeface",
+        help="mtcnn needs the extra expnet_tf[mtcnn], whose weights are NOT for commercial use (default: blazeface)",
+    )
+
+
+def _box(text: str) -> tuple[float, float, float, float]:
+    try:
+        x, y, w, h = (float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not four numbers X,Y,W,H in px") from None
+    if not all(map(math.isfinite, (x, y, w, h))) or w <= 0 or h <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r}: finite numbers are expected, W and H above 0")
+    return x, y, w, h
+
+
+def _face_formats(text: str) -> tuple[str, ...]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in (*FACE_FORMATS, "all")]
+    if unknown or not names:
+        what = f"unknown format {unknown[0]!r}" if unknown else "no format"
+        raise argparse.ArgumentTypeError(f"{what}; accepted: all, {', '.join(FACE_FORMATS)}")
+    return tuple(name for name in FACE_FORMATS if name in names or "all" in names)
+
+
+def run(options: argparse.Namespace) -> int:
+    from expnet_tf.inputs import Inputs
+
+    root = folder(options.out)
+    try:
+        inputs = Inputs(options.photos, root)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    with quiet():
+        from tqdm import tqdm
+
+        from expnet_tf.batch import Job, Summary, predict_files
+        from expnet_tf.network import ModelError
+        from expnet_tf.predictor import load
+
+        with usage(ModelError, ImportError):
+            predictor = load(options.model, _detector(options))
+            predictor.warm_up()
+    job = Job(root, options.format, options.box, options.all_faces, frozenset(inputs.files))
+    total = sum(1 for _ in inputs)
+    summary = Summary()
+    with (
+        usage(ModelError),
+        tqdm(total=total, unit="photo", disable=total < 2, file=sys.stderr) as bar,
+    ):
+        try:
+            predict_files(
+                predictor,
+                inputs,
+                job,
+                report=lambda text: tqdm.write(text, file=sys.stderr),
+                progress=bar.update,
+                summary=summary,
+            )
+        except KeyboardInterrupt:
+            bar.close()
+            print(f"{_counts(summary)} before the interruption; every file in {root} is whole.")
+            raise
+    print(f"{_counts(summary)}{f'; results are in {root}' if summary.photos else ''}.")
+    return FAILED if summary.failed else FINE
+
+
+def _counts(summary: Summary) -> str:
+    failed = f", {summary.failed} failed" if summary.failed else ""
+    return f"{many(summary.photos, 'photo')} done, {many(summary.faces, 'face')}{failed}"
+
+
+def _detector(options: argparse.Namespace) -> Detector | None:
+    from expnet_tf.detect import MTCNN, BlazeFace
+
+    if options.box:
+        return None
+    return MTCNN() if options.detector == "mtcnn" else BlazeFace()

@@ -1,0 +1,39 @@
+"""`expnet verify`: do the exported artifacts compute what the model computes?"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from expnet_tf.commands.common import FAILED, FINE, command, printer, usage
+from expnet_tf.quiet import quiet
+
+
+def add(commands: Any) -> None:
+    parser = command(
+        commands,
+        "verify",
+        "prove that exported artifacts compute what the model computes",
+        """
+        Runs every artifact of an export folder in its own runtime on the reference faces, compares it with
+        the float64 answer, in sigma and, decoded, in mm on the mesh, prints the table and writes
+        DIR/parity.json. Exit code 1 when one artifact is damaged or out of tolerance.
+        """,
+    )
+    parser.add_argument("directory", type=Path, metavar="DIR", help="a folder made by `expnet export`")
+
+
+def run(options: argparse.Namespace) -> int:
+    return FINE if verify_folder(options.directory) else FAILED
+
+
+def verify_folder(directory: Path) -> bool:
+    """Verify an export folder and print the table; whether everything in it passed."""
+    with quiet() as terminal:
+        from expnet_tf.export.parity import ExportError, table, verify
+
+        with usage(ExportError, FileNotFoundError):
+            report = verify(directory, progress=printer(terminal))
+    print(table(report))
+    return report.passed
