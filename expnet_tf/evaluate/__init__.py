@@ -1,0 +1,1 @@
+"""The paper's evaluation: emotions from expression codes, across scales, against landmark pipelines."""
