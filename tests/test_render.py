@@ -320,11 +320,12 @@ def test_over():
     background = np.full((1, 4, 3), 80, np.uint8)
     out = over(foreground, background)
     assert out.dtype == np.uint8
-    rest = round(80 * (1 - 128 / 255))
-    np.testing.assert_array_equal(out[0], [[80] * 3, [200, 100, 0], [100 + rest, 50 + rest, rest], [255] * 3])
-    np.testing.assert_array_equal(over(foreground, background, 0.0), background)
-    half = over(foreground, background, 0.5)
-    np.testing.assert_array_equal(half[0, 1], [140, 90, 40])
+    # Light is added, which is the square of a display value.
+    rest = 80**2 * (1 - 128 / 255)
+    half = [np.sqrt(100**2 + rest), np.sqrt(50**2 + rest), np.sqrt(rest)]
+    np.testing.assert_allclose(out[0], [[80] * 3, [200, 100, 0], half, [255] * 3], atol=0.5)
+    white = picture(square(10.5, 20))
+    np.testing.assert_array_equal(over(white, np.full((*SIZE, 3), 255, np.uint8)), 255)  # no seam of white on white
 
 
 def test_the_renderer_agrees_with_the_camera(tmp_path):

@@ -1,6 +1,8 @@
 """Plausible facial expressions as weights of the 52 ARKit-named blendshapes.
 
-The same distribution shapes the expression basis of the open face model and the training images.
+sample_weights is the distribution that shapes the expression basis of the open face model, so it stays as it is:
+another one would be another basis. training_weights is what training images show: half of it is the former, the rest is what
+a network meets too seldom there (single units, brows by themselves, mouths that speak, one-sided faces).
 Weights are in [0, 1]. Left and right are the person's own, as ARKit has them.
 """
 
@@ -62,44 +64,121 @@ TEMPLATES: dict[str, tuple[float, dict[str, tuple[float, float]]]] = {
 }
 
 
+# For training images beside TEMPLATES. Upper faces and mouths are drawn apart, so that a network cannot read the one
+# off the other; chances within each table sum to 1.
+UPPER: dict[str, tuple[float, dict[str, tuple[float, float]]]] = {
+    "at rest": (0.26, {}),
+    "brows up": (0.18, {"browInnerUp": (0.35, 1), "browOuterUp": (0.35, 1), "eyeWide": (0, 0.5)}),
+    "outer brows up": (0.05, {"browOuterUp": (0.3, 1), "browInnerUp": (0, 0.2)}),
+    "worry": (0.10, {"browInnerUp": (0.35, 1), "browDown": (0, 0.5), "eyeSquint": (0, 0.4)}),
+    "frown": (0.20, {"browDown": (0.35, 1), "eyeSquint": (0, 0.7), "noseSneer": (0, 0.3)}),
+    "wide eyes": (0.07, {"eyeWide": (0.4, 1), "browInnerUp": (0, 0.4)}),
+    "squint": (0.08, {"eyeSquint": (0.4, 1), "cheekSquint": (0, 0.9), "browDown": (0, 0.4)}),
+    "drowsy": (0.06, {"eyeBlink": (0.2, 1)}),
+}
+MOUTHS: dict[str, tuple[float, dict[str, tuple[float, float]]]] = {
+    "at rest": (0.10, {}),
+    "lips apart": (0.07, {"jawOpen": (0.04, 0.3), "mouthLowerDown": (0, 0.2)}),
+    "half-open smile": (0.15, {"mouthSmile": (0.25, 0.95), "mouthUpperUp": (0.15, 0.9), "jawOpen": (0.02, 0.3),
+                               "mouthLowerDown": (0, 0.6), "cheekSquint": (0, 0.7), "mouthStretch": (0, 0.3)}),
+    "closed smile": (0.08, {"mouthSmile": (0.2, 0.9), "mouthPress": (0, 0.4), "mouthDimple": (0, 0.6)}),
+    "aa": (0.12, {"jawOpen": (0.35, 1), "mouthLowerDown": (0, 0.6), "mouthUpperUp": (0, 0.4)}),
+    "ee": (0.08, {"mouthStretch": (0.2, 0.9), "jawOpen": (0.02, 0.25), "mouthUpperUp": (0.1, 0.6),
+                  "mouthLowerDown": (0.2, 0.9), "mouthSmile": (0, 0.3)}),
+    "oo": (0.08, {"mouthPucker": (0.3, 1), "mouthFunnel": (0.1, 0.9), "jawOpen": (0, 0.3)}),
+    "sh": (0.03, {"mouthFunnel": (0.4, 1), "mouthStretch": (0, 0.3), "jawOpen": (0, 0.15)}),
+    "ff": (0.04, {"mouthRollLower": (0.4, 1), "mouthUpperUp": (0.1, 0.6), "jawOpen": (0, 0.15)}),
+    "mm": (0.05, {"mouthPress": (0.1, 0.9), "mouthRollLower": (0, 0.8), "mouthRollUpper": (0, 0.8)}),
+    "jaw down, lips closed": (0.07, {"jawOpen": (0.4, 1)}),
+    "corners down": (0.06, {"mouthFrown": (0.3, 1), "mouthShrugLower": (0, 0.8), "mouthPress": (0, 0.4)}),
+    "sneer": (0.04, {"noseSneer": (0.3, 1), "mouthUpperUp": (0.1, 0.9)}),
+    "bared teeth": (0.03, {"mouthStretch": (0.3, 1), "mouthUpperUp": (0.3, 1), "mouthLowerDown": (0.3, 1),
+                           "noseSneer": (0, 0.7), "jawOpen": (0, 0.2)}),
+}
+
+
 def sample_weights(rng: np.random.Generator) -> np.ndarray:
-    """One plausible mixture: float64 [52] in [0, 1]; gaze and tongueOut are 0.
+    """One plausible mixture for the expression basis: float64 [52] in [0, 1]; gaze and tongueOut are 0.
 
     A tenth are neutral, 55% follow an emotion or speech template at some intensity, the rest are free
     mixtures of one to six units; every face gets a little tonic activity, and some a blink.
     """
     weights = np.zeros(len(BLENDSHAPES))
-
-    def put(name: str, value: float) -> None:
-        if name in INDEX:
-            weights[INDEX[name]] = max(weights[INDEX[name]], value)
-            return
-        # People are a little asymmetric always, and now and then a lot (one-sided smiles, a raised brow).
-        tilt = rng.uniform(-1, 1) if rng.random() < 0.12 else np.clip(rng.normal(0, 0.08), -0.5, 0.5)
-        for side, share in (("Left", 1 + tilt), ("Right", 1 - tilt)):
-            index = INDEX[name + side]
-            weights[index] = max(weights[index], np.clip(value * share, 0, 1))
-
     kind = rng.random()
     if kind >= 0.10:
         if kind < 0.65:
-            names = list(TEMPLATES)
-            chance = np.array([TEMPLATES[n][0] for n in names])
-            ranges = TEMPLATES[names[rng.choice(len(names), p=chance / chance.sum())]][1]
+            ranges = _drawn(TEMPLATES, rng)
             intensity = rng.uniform(0.35, 1.0)
             for name, (low, high) in ranges.items():
-                put(name, intensity * rng.uniform(low, high))
+                _put(weights, name, intensity * rng.uniform(low, high), rng)
             for name in rng.choice(PAIRED + SINGLE, 2):
-                put(name, 0.3 * rng.random())
+                _put(weights, name, 0.3 * rng.random(), rng)
         else:
             for name in rng.choice(PAIRED + SINGLE, rng.integers(1, 7), replace=False):
-                put(name, rng.beta(1, 1.3))
+                _put(weights, name, rng.beta(1, 1.3), rng)
+    _add_tonus(weights, rng)
+    return feasible(weights)
+
+
+def training_weights(rng: np.random.Generator) -> np.ndarray:
+    """One expression of a training image: float64 [52] in [0, 1]; gaze and tongueOut are 0.
+
+    45% as sample_weights; 43% an upper face and a mouth drawn apart; 12% one unit alone, in a third of them on one
+    side only.
+    """
+    kind = rng.random()
+    if kind < 0.45:
+        return sample_weights(rng)
+    weights = np.zeros(len(BLENDSHAPES))
+    if kind < 0.57:
+        name = str(rng.choice(PAIRED + SINGLE))
+        value = rng.uniform(0.25, 1.0)
+        if name in PAIRED and rng.random() < 1 / 3:
+            weights[INDEX[name + ("Left" if rng.random() < 0.5 else "Right")]] = value
+        else:
+            _put(weights, name, value, rng)
+        if name == "mouthClose":
+            weights[INDEX["jawOpen"]] = value
+        return feasible(weights)
+    for table in (UPPER, MOUTHS):
+        ranges = _drawn(table, rng)
+        intensity = rng.uniform(0.5, 1.0)
+        # A whole half face leans to one side now and then: a smirk, one raised brow.
+        lean = rng.uniform(-1, 1) if rng.random() < 0.15 else 0.0
+        for name, (low, high) in ranges.items():
+            _put(weights, name, intensity * rng.uniform(low, high), rng, lean)
+        if ranges is MOUTHS["jaw down, lips closed"][1] or (ranges and rng.random() < 0.06):
+            weights[INDEX["mouthClose"]] = weights[INDEX["jawOpen"]] * rng.uniform(0.6, 1.0)
+    _add_tonus(weights, rng)
+    return feasible(weights)
+
+
+def _drawn(table: dict, rng: np.random.Generator) -> dict[str, tuple[float, float]]:
+    names = list(table)
+    chance = np.array([table[name][0] for name in names])
+    return table[names[rng.choice(len(names), p=chance / chance.sum())]][1]
+
+
+def _put(weights: np.ndarray, name: str, value: float, rng: np.random.Generator, lean: float = 0.0) -> None:
+    """Raises a blendshape, or both sides of one, to a value; lean in -1..1 weakens one side."""
+    if name in INDEX:
+        weights[INDEX[name]] = max(weights[INDEX[name]], value)
+        return
+    # People are a little asymmetric always, and now and then a lot (one-sided smiles, a raised brow).
+    tilt = rng.uniform(-1, 1) if rng.random() < 0.12 else np.clip(rng.normal(0, 0.08), -0.5, 0.5)
+    shares = (1 + tilt) * (1 - max(lean, 0.0)), (1 - tilt) * (1 + min(lean, 0.0))
+    for side, share in zip(("Left", "Right"), shares, strict=True):
+        index = INDEX[name + side]
+        weights[index] = max(weights[index], np.clip(value * share, 0, 1))
+
+
+def _add_tonus(weights: np.ndarray, rng: np.random.Generator) -> None:
+    """A little activity anywhere, and now and then a blink."""
     for name in PAIRED + SINGLE:
         if rng.random() < 0.2:
-            put(name, 0.1 * rng.random())
+            _put(weights, name, 0.1 * rng.random(), rng)
     if rng.random() < 0.12:
-        put("eyeBlink", rng.uniform(0.2, 1))
-    return feasible(weights)
+        _put(weights, "eyeBlink", rng.uniform(0.2, 1), rng)
 
 
 def feasible(weights: np.ndarray) -> np.ndarray:

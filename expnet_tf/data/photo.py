@@ -1,136 +1,266 @@
 """What lies around and before a rendered face, and what a camera does to it.
 
-Backgrounds are procedural (gradients, blurred shapes, texture patches); occluders are glasses and blobs; the
-camera adds blur, low resolution, noise, grey and colour casts, contrast, JPEG: the ways in which snapshots
-differ from renders.
+Backgrounds and occluders are procedural; the camera blurs, adds the noise of its sensor, bends colours and contrast and
+writes JPEG, all at its own resolution, before the picture is brought to the size asked for: the ways in which
+snapshots differ from renders. Pixels are worked on in 8 bits, so that vector instructions do not show.
 """
 
+from functools import cache
+
 import cv2
+import numba
 import numpy as np
 
-from expnet_tf.render import Light
+NOISE = 1024  # px of the stored noise, which every image takes a window of
+SMALL = 96  # px: backgrounds are made at this size; they are out of focus anyway
 
 
-def background(rng: np.random.Generator, size: int, patches: list[np.ndarray]) -> np.ndarray:
-    """uint8 RGB [size, size, 3]; patches are textures uint8 [h, w, >=3] to cut pieces from."""
-    if patches and rng.random() < 0.25:
-        patch = patches[rng.integers(len(patches))]
-        side = int(rng.integers(48, min(patch.shape[:2])))
-        y, x = (int(rng.integers(0, n - side + 1)) for n in patch.shape[:2])
-        image = cv2.resize(patch[y : y + side, x : x + side, :3], (size, size)).astype(np.float32)
-    else:
-        image = np.zeros((size, size, 3), np.float32)
-        for cells in (2, 4, 8, 24):
-            noise = rng.normal(0, rng.uniform(2, 40), (cells, cells, 3)).astype(np.float32)
-            image += cv2.resize(noise, (size, size), interpolation=cv2.INTER_CUBIC)
-        image += rng.uniform(0, 255, 3)
-        scale = size / 104
-        for _ in range(rng.integers(0, 9)):
-            color = rng.uniform(0, 255, 3).tolist()
-            a, b, c, d = (int(v) for v in rng.integers(int(-20 * scale), int(size + 20 * scale), 4))
-            kind = rng.integers(3)
-            if kind == 0:
-                cv2.rectangle(image, (a, b), (c, d), color, -1)
-            elif kind == 1:
-                cv2.line(image, (a, b), (c, d), color, max(1, int(rng.integers(1, 12) * scale)))
-            else:
-                cv2.circle(image, (a, b), int(rng.integers(4, 60) * scale), color, -1)
-        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 8) * scale)
-    if rng.random() < 0.4:
-        image *= rng.uniform(0.1, 1)
-    return np.clip(image, 0, 255).astype(np.uint8)
-
-
-def long_hair(image: np.ndarray, points: np.ndarray, color: np.ndarray, light: Light,
-              rng: np.random.Generator) -> np.ndarray:
-    """Hair that falls behind the head, which no mesh at hand has: a streaked oval over uint8 RGB, around
-    landmarks [68, 2] px; color linear [3]."""
-    size = image.shape[0]
-    centre = points[[0, 16, 27]].mean(0)
-    half = np.linalg.norm(points[27] - points[8]) * rng.uniform(0.8, 1.15)
-    top = centre + (points[27] - points[8]) * rng.uniform(0.2, 0.5)
-    end = centre - (points[27] - points[8]) * rng.uniform(0.3, 1.6)
-    mask = np.zeros((size, size), np.float32)
-    first, last = tuple(int(v) for v in top), tuple(int(v) for v in end)
-    cv2.line(mask, first, last, 1.0, max(2, int(2 * half)), cv2.LINE_AA)
-    mask = cv2.GaussianBlur(mask, (0, 0), size / 100)[..., None]
-    streaks = cv2.resize(rng.normal(1, 0.3, (3, size // 3)).astype(np.float32), (size, size))[..., None]
-    lit = color * np.clip(streaks, 0.2, 2) * (light.sh[0] + 0.3 * light.color)
-    strands = np.sqrt(np.clip(lit, 0, 1)) * 255
-    return np.rint(image * (1 - mask) + strands * mask).astype(np.uint8)
-
-
-def glasses(image: np.ndarray, points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draws spectacles or, now and then, sunglasses over uint8 RGB at landmarks [68, 2] px."""
-    out = image.copy()
-    color = (rng.uniform(0, 110) * np.exp(rng.normal(0, 0.15, 3))).tolist()
-    span = np.linalg.norm(points[45] - points[36])
-    thick = max(1, round(span * rng.uniform(0.02, 0.07)))
-    angle = np.degrees(np.arctan2(*(points[45] - points[36])[::-1]))
-    dark = rng.random() < 0.2
-    centres = []
-    for first in (36, 42):
-        eye = points[first : first + 6]
-        centre = eye.mean(0)
-        width = max(float(np.linalg.norm(eye[3] - eye[0])), 2.0)
-        axes = (max(2, int(width * rng.uniform(0.75, 1.0))), max(2, int(width * rng.uniform(0.5, 0.85))))
-        place = (int(centre[0]), int(centre[1]))
-        if dark:
-            lens = out.copy()
-            cv2.ellipse(lens, place, axes, angle, 0, 360, [12, 12, 12], -1)
-            out = cv2.addWeighted(lens, 0.85, out, 0.15, 0)
-        cv2.ellipse(out, place, axes, angle, 0, 360, color, thick, cv2.LINE_AA)
-        centres.append(centre)
-    bridge = [tuple(int(t) for t in centres[0] * a + centres[1] * (1 - a)) for a in (0.62, 0.38)]
-    cv2.line(out, bridge[0], bridge[1], color, thick, cv2.LINE_AA)
-    return out
-
-
-def occluder(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A blob of one colour somewhere over uint8 RGB: a hand, a microphone, another head."""
-    out, size = image.copy(), image.shape[0]
-    x, y = (int(v) for v in rng.integers(0, size, 2))
-    axes = tuple(int(v) for v in rng.integers(max(2, size // 14), size // 3, 2))
-    skin = np.array([200, 150, 125]) * rng.uniform(0.2, 1.2)
-    color = skin if rng.random() < 0.5 else rng.uniform(0, 255, 3)
-    paint = np.clip(color, 0, 255).tolist()
-    cv2.ellipse(out, (x, y), axes, float(rng.uniform(0, 180)), 0, 360, paint, -1, cv2.LINE_AA)
-    return out
-
-
-def camera(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """uint8 RGB -> uint8 RGB as a camera, a scanner or a web page would have left it."""
-    size = image.shape[0]
-    im = image.astype(np.float32)
-    grey = im @ np.array([0.299, 0.587, 0.114], np.float32)
-    if rng.random() < 0.2:
-        im = np.repeat(grey[..., None], 3, 2)
-    else:
-        im = grey[..., None] + (im - grey[..., None]) * rng.uniform(0.4, 1.35)
-        im *= np.exp(rng.normal(0, 0.06, 3)).astype(np.float32)
+def background(rng: np.random.Generator, size: int) -> np.ndarray:
+    """uint8 RGB [size, size, 3]: a wall, a street, leaves, a crowd, more or less out of focus."""
+    canvas = np.empty((SMALL, SMALL, 3), np.uint8)
     kind = rng.random()
-    if kind < 0.3:
-        # A small face in a big photo: log-uniform, down to about 18 px of face in a 128 px frame.
-        small = int(np.exp(rng.uniform(np.log(size * 0.22), np.log(size))))
-        im = cv2.resize(im, (small, small), interpolation=cv2.INTER_AREA)
-        im = cv2.resize(im, (size, size), interpolation=int(rng.choice([cv2.INTER_LINEAR, cv2.INTER_CUBIC])))
-    elif kind < 0.5:
-        im = cv2.GaussianBlur(im, (0, 0), rng.uniform(0.3, 1.8) * size / 104)
-    elif kind < 0.6:
-        im += (im - cv2.GaussianBlur(im, (0, 0), size / 104)) * rng.uniform(0.3, 1.5)  # sharpened
-    im = np.clip(im / 255, 0, 1)
-    if rng.random() < 0.7:
-        im = im ** np.float32(np.exp(rng.normal(0, 0.25)))
-    if rng.random() < 0.7:
-        mean = im.mean()
-        im = (im - mean) * np.float32(np.exp(rng.normal(0, 0.28))) + mean + np.float32(rng.normal(0, 0.07))
+    first, second = _colour(rng), _colour(rng)
+    ramp = np.linspace(0, 1, SMALL)[:, None] if rng.random() < 0.5 else np.linspace(0, 1, SMALL)[None]
+    ramp = np.broadcast_to(ramp, (SMALL, SMALL))[..., None]
+    near = 0.25 if kind < 0.4 else 1.0  # a wall has one colour, more or less
+    canvas[:] = np.clip(first + (second - first) * near * ramp, 0, 255)
+    if 0.25 < kind < 0.62:
+        _shapes(canvas, rng)
+    elif 0.62 <= kind < 0.8:
+        _crowd(canvas, rng)
+    elif kind >= 0.8:
+        _leaves(canvas, rng)
+    blur = np.exp(rng.uniform(np.log(0.3), np.log(7)))
+    canvas = cv2.GaussianBlur(canvas, (0, 0), blur)
+    grain = rng.integers(0, NOISE - SMALL, 2)
+    window = _noise()[grain[0] : grain[0] + SMALL, grain[1] : grain[1] + SMALL]
+    strength = int(rng.integers(0, 7))
+    canvas = _grained(canvas, window, strength, int(256 * (rng.uniform(0.3, 1) if rng.random() < 0.4 else 1)))
+    return cv2.resize(canvas, (size, size), interpolation=cv2.INTER_LINEAR)
+
+
+def _colour(rng: np.random.Generator) -> np.ndarray:
+    """sRGB [3] as photographs have them: mostly muted, of any brightness."""
+    value = rng.uniform(15, 245)
+    strength = rng.beta(1.1, 3.2)
+    hue = rng.uniform(0, 2 * np.pi) + np.array([0, 2.094, 4.189])
+    return value * (1 - strength * (0.5 - 0.5 * np.cos(hue)))
+
+
+def _shapes(canvas: np.ndarray, rng: np.random.Generator) -> None:
+    """Doors, windows, furniture, letters, lamps."""
+    for _ in range(rng.integers(3, 14)):
+        color = _colour(rng).tolist()
+        x, y = rng.integers(-20, SMALL + 20, 2).tolist()
+        w, h = np.exp(rng.uniform(np.log(3), np.log(70), 2)).astype(int).tolist()
+        what = rng.random()
+        if what < 0.6:
+            cv2.rectangle(canvas, (x, y), (x + w, y + h), color, -1 if rng.random() < 0.8 else 2)
+        elif what < 0.8:
+            far = rng.integers(-20, SMALL + 20, 2).tolist()
+            cv2.line(canvas, (x, y), far, color, int(rng.integers(1, 7)), cv2.LINE_AA)
+        elif what < 0.9:
+            cv2.circle(canvas, (x, y), max(2, w // 3), color, -1, cv2.LINE_AA)
+        else:
+            for k in range(rng.integers(2, 9)):
+                cv2.rectangle(canvas, (x + 6 * k, y), (x + 6 * k + int(rng.integers(1, 5)), y + 8), color, -1)
+
+
+def _crowd(canvas: np.ndarray, rng: np.random.Generator) -> None:
+    """Other people, far behind: clothes, faces, hair."""
+    for _ in range(rng.integers(1, 9)):
+        x, y = rng.integers(-10, SMALL + 10), rng.integers(10, SMALL)
+        r = float(np.exp(rng.uniform(np.log(5), np.log(22))))
+        skin = (np.array([215, 165, 140]) * rng.uniform(0.25, 1.1)).clip(0, 255).tolist()
+        hair = (np.array([70, 50, 40]) * rng.uniform(0.2, 2.5)).clip(0, 255).tolist()
+        cloth = _colour(rng).tolist()
+        cv2.ellipse(canvas, (int(x), int(y + 2.9 * r)), (int(2.2 * r), int(1.9 * r)), 0, 0, 360, cloth, -1)
+        cv2.ellipse(canvas, (int(x), int(y - 0.25 * r)), (int(0.95 * r), int(1.2 * r)), 0, 0, 360, hair, -1)
+        cv2.ellipse(canvas, (int(x), int(y + 0.1 * r)), (int(0.75 * r), int(r)), 0, 0, 360, skin, -1)
+
+
+def _leaves(canvas: np.ndarray, rng: np.random.Generator) -> None:
+    """Plants, water, stone: noise of several sizes in two colours."""
+    total = np.zeros((SMALL, SMALL), np.float32)
+    for cells, strength in ((5, 1.0), (12, 0.8), (30, 0.7), (SMALL, 0.4)):
+        noise = rng.normal(0, strength, (cells, cells)).astype(np.float32)
+        total += cv2.resize(noise, (SMALL, SMALL), interpolation=cv2.INTER_LINEAR)
+    share = np.clip(0.5 + 0.4 * total, 0, 1)[..., None]
+    dark, light = (_colour(rng) for _ in range(2))
     if rng.random() < 0.5:
-        channels = 3 if rng.random() < 0.5 else 1
-        im = im + rng.standard_normal((size, size, channels), np.float32) * np.float32(rng.uniform(0, 0.035))
-    out = np.rint(np.clip(im, 0, 1) * 255).astype(np.uint8)
-    if rng.random() < 0.5:
-        coded = cv2.imencode(".jpg", out[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(20, 95))])[1]
+        dark, light = np.array([30.0, 50, 20]), np.array([130.0, 160, 80]) * rng.uniform(0.6, 1.3)
+    canvas[:] = np.clip(dark + (light - dark) * share, 0, 255)
+
+
+def occluder(image: np.ndarray, points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A hand, a microphone or somebody else's shoulder before the face: uint8 RGB, landmarks [68, 2] px."""
+    out = image.copy()
+    size = image.shape[0]
+    span = float(np.linalg.norm(points[8] - points[27]))
+    kind = rng.random()
+    mask = np.zeros((size, size), np.uint8)
+    if kind < 0.45:  # fingers from below or from a side, their tips on the lower face
+        color = np.array([205, 155, 130]) * rng.uniform(0.25, 1.2)
+        tip = points[rng.integers(0, 17)] + rng.normal(0, 0.12 * span, 2)
+        back = np.array([rng.normal(0, 0.8), 1.0])
+        back /= np.linalg.norm(back)
+        across = np.array([back[1], -back[0]])
+        wide = span * rng.uniform(0.12, 0.19)
+        for k in range(rng.integers(1, 5)):
+            start = tip + across * wide * 1.05 * k + back * rng.uniform(0, 0.25) * span
+            end = tip + across * wide * 1.5 + back * span * 1.6 + across * wide * 0.35 * k
+            _thick_line(mask, start, end, wide)
+        _thick_line(mask, tip + across * wide * 1.6 + back * span * 1.5, tip + back * span * 4, 3.8 * wide)
+    elif kind < 0.65:  # a microphone
+        color = np.full(3, rng.uniform(5, 90))
+        head = points[8] + np.array([rng.normal(0, 0.3), rng.uniform(-0.3, 0.5)]) * span
+        cv2.circle(mask, (int(head[0]), int(head[1])), max(2, int(span * rng.uniform(0.1, 0.2))), 255, -1, cv2.LINE_AA)
+        _thick_line(mask, head, head + np.array([rng.normal(0, 0.5), 1.5]) * span, span * 0.12)
+    else:
+        color = _colour(rng)
+        x, y = rng.uniform(0, size), rng.uniform(0.35, 1) * size
+        axes = (np.exp(rng.uniform(np.log(0.08), np.log(0.35), 2)) * size).astype(int).tolist()
+        cv2.ellipse(mask, (int(x), int(y)), axes, float(rng.uniform(0, 180)), 0, 360, 255, -1, cv2.LINE_AA)
+    # Round things are darker at their edge.
+    inner = cv2.GaussianBlur(mask, (0, 0), max(0.5, 0.05 * span))
+    return _laid(out, mask, inner, np.clip(color, 0, 255))
+
+
+def _thick_line(mask: np.ndarray, start: np.ndarray, end: np.ndarray, width: float) -> None:
+    ends = [tuple(int(v) for v in np.rint(np.clip(p, -4000, 4000) * 8)) for p in (start, end)]
+    cv2.line(mask, ends[0], ends[1], 255, max(1, round(width)), cv2.LINE_AA, 3)
+
+
+def resolution(rng: np.random.Generator, size: int) -> int:
+    """Side, px, of the picture that the camera takes: half are sharp, the others down to faces of 16 px."""
+    if rng.random() < 0.6:
+        return size
+    return max(26, int(np.exp(rng.uniform(np.log(size * 0.13), np.log(size)))))
+
+
+def camera(image: np.ndarray, side: int, size: int, rng: np.random.Generator) -> np.ndarray:
+    """uint8 RGB [s, s, 3] -> [size, size, 3] as a camera of `side` px, a scanner or a web page would have left it."""
+    scale = image.shape[0] / 104
+    kind = rng.random()
+    if kind < 0.22:
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.25, 1.1) * scale)
+    elif kind < 0.26:
+        image = _shaken(image, rng.uniform(1, 6) * scale, rng.uniform(0, np.pi))
+    if side < image.shape[0]:
+        image = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
+    if rng.random() < 0.35:  # sharpened by the camera
+        soft = cv2.GaussianBlur(image, (0, 0), max(0.6, side / 130))
+        share = rng.uniform(0.3, 1.3)
+        image = cv2.addWeighted(image, 1 + share, soft, -share, 0)
+    side = image.shape[0]
+    image = _developed(image, rng)
+    if rng.random() < 0.55:
+        quality = int(rng.integers(25, 96))
+        coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]  # red and blue swapped, and back
         decoded = cv2.imdecode(coded, cv2.IMREAD_COLOR)
         assert decoded is not None  # coded a line above
-        out = np.ascontiguousarray(decoded[..., ::-1])
+        image = decoded
+    if side != size:
+        way = cv2.INTER_LINEAR if rng.random() < 0.6 else cv2.INTER_CUBIC
+        image = cv2.resize(image, (size, size), interpolation=way if side < size else cv2.INTER_AREA)
+    return image
+
+
+def _developed(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Noise of the sensor, then saturation, white balance, gamma and contrast."""
+    side = image.shape[0]
+    saturation = 0.0 if rng.random() < 0.12 else rng.uniform(0.65, 1.25)
+    warm = rng.normal(0, 0.07)
+    gains = np.exp(np.array([warm, rng.normal(0, 0.02), -warm])) if saturation else np.ones(3)
+    gamma = np.exp(rng.normal(0, 0.13)) if rng.random() < 0.7 else 1.0
+    contrast, lift = (np.exp(rng.normal(0.16, 0.15)), rng.normal(0, 0.03)) if rng.random() < 0.8 else (1.1, 0.0)
+    mean = image[::4, ::4].mean() / 255
+    ramp = np.arange(256) / 255
+    curves = np.stack([((np.clip(ramp * gain, 0, 1) ** gamma) - mean) * contrast + mean + lift for gain in gains])
+    curves = np.rint(np.clip(curves, 0, 1) * 255).astype(np.uint8)
+    noisy = rng.random() < 0.6
+    strength = int(np.exp(rng.uniform(np.log(6), np.log(130)))) if noisy else 0
+    y, x = rng.integers(0, NOISE - side, 2)
+    coloured = 0 if saturation == 0 else int(rng.integers(0, 257))
+    return _exposed(image, _noise(), int(y), int(x), strength, coloured, int(256 * saturation), curves)
+
+
+@cache
+def _noise() -> np.ndarray:
+    """int8 [NOISE, NOISE]: 32 is one standard deviation; the same in every process."""
+    field = np.random.default_rng(1024).normal(0, 32, (NOISE, NOISE))
+    return np.rint(np.clip(field, -127, 127)).astype(np.int8)
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _exposed(image, noise, y0, x0, strength, coloured, saturation, curves):
+    """strength: standard deviation of the noise in 1/16 levels at middle grey; coloured, saturation: of 256."""
+    height, width = image.shape[0], image.shape[1]
+    out = np.empty(image.shape, np.uint8)
+    last = noise.shape[0] - 1
+    for y in range(height):
+        for x in range(width):
+            r, g, b = int(image[y, x, 0]), int(image[y, x, 1]), int(image[y, x, 2])
+            grey = (77 * r + 150 * g + 29 * b) >> 8
+            if strength:
+                # More light is more noise, but relatively less.
+                share = strength * (96 + grey)
+                common = int(noise[y0 + y, x0 + x]) * (256 - coloured // 2)
+                one, two = int(noise[last - y0 - y, x0 + x]), int(noise[y0 + y, last - x0 - x])
+                r += ((common + one * coloured) * share) >> 25
+                g += ((common - ((one + two) >> 1) * coloured) * share) >> 25
+                b += ((common + two * coloured) * share) >> 25
+                grey = (77 * r + 150 * g + 29 * b) >> 8
+            r, g = grey + (((r - grey) * saturation) >> 8), grey + (((g - grey) * saturation) >> 8)
+            b = grey + (((b - grey) * saturation) >> 8)
+            out[y, x, 0] = curves[0, min(max(r, 0), 255)]
+            out[y, x, 1] = curves[1, min(max(g, 0), 255)]
+            out[y, x, 2] = curves[2, min(max(b, 0), 255)]
     return out
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _grained(image, noise, strength, brightness):
+    out = np.empty(image.shape, np.uint8)
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            grain = (noise[y, x] * strength) >> 6
+            for c in range(3):
+                out[y, x, c] = min(max(((image[y, x, c] + grain) * brightness) >> 8, 0), 255)
+    return out
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _laid(image, mask, inner, color):
+    """Lays a colour over the image, shaded from 1/2 at the edge of the mask to 1 inside."""
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            if mask[y, x]:
+                for c in range(3):
+                    shade = color[c] * (0.45 + 0.55 * inner[y, x] / 255.0)
+                    image[y, x, c] = int(image[y, x, c] + (shade - image[y, x, c]) * mask[y, x] / 255.0 + 0.5)
+    return image
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _mean_of_moved(image, dx, dy):
+    height, width = image.shape[0], image.shape[1]
+    out = np.empty(image.shape, np.uint8)
+    count = len(dx)
+    for y in range(height):
+        for x in range(width):
+            r = g = b = 0
+            for k in range(count):
+                yy, xx = min(max(y + dy[k], 0), height - 1), min(max(x + dx[k], 0), width - 1)
+                r += image[yy, xx, 0]
+                g += image[yy, xx, 1]
+                b += image[yy, xx, 2]
+            out[y, x, 0], out[y, x, 1], out[y, x, 2] = r // count, g // count, b // count
+    return out
+
+
+def _shaken(image: np.ndarray, length: float, angle: float) -> np.ndarray:
+    """Blurred along a line of `length` px."""
+    steps = np.linspace(-0.5, 0.5, max(3, int(length) + 1)) * length
+    dx, dy = np.rint(steps * np.cos(angle)).astype(np.int64), np.rint(steps * np.sin(angle)).astype(np.int64)
+    return _mean_of_moved(image, dx, dy)

@@ -7,7 +7,7 @@ import numpy as np
 
 from expnet_tf.camera import project, rotation_matrix, rotation_vector
 from expnet_tf.data import photo
-from expnet_tf.data.expressions import GAZE, sample_weights
+from expnet_tf.data.expressions import GAZE, training_weights
 from expnet_tf.data.scene import Person, Scenery
 from expnet_tf.render import Light, over, render
 
@@ -37,8 +37,8 @@ def face_box_vertices(scenery: Scenery) -> np.ndarray:
 
 
 def head_turn(rng: np.random.Generator) -> np.ndarray:
-    """Rotation matrix [3, 3]: mostly near frontal, one in eight anywhere up to a full profile."""
-    yaw = rng.uniform(-1.57, 1.57) if rng.random() < 0.12 else np.clip(rng.normal(0, 0.33), -1.2, 1.2)
+    """Rotation matrix [3, 3]: mostly near frontal, one in seven anywhere up to a full profile."""
+    yaw = rng.uniform(-1.57, 1.57) if rng.random() < 0.15 else np.clip(rng.normal(0, 0.33), -1.2, 1.2)
     pitch, roll = np.clip(rng.normal(0.02, 0.17), -0.6, 0.6), np.clip(rng.normal(0, 0.12), -0.6, 0.6)
     return rotation_matrix([0, 0, roll]) @ rotation_matrix([pitch, 0, 0]) @ rotation_matrix([0, yaw, 0])
 
@@ -60,18 +60,25 @@ def eye_turn(rng: np.random.Generator) -> np.ndarray:
 def lighting(rng: np.random.Generator) -> Light:
     """Soft ambient light with a gradient, and one lamp anywhere in the front half space."""
     sh = np.zeros((9, 3))
-    sh[0] = rng.uniform(0.22, 0.75) * np.exp(rng.normal(0, 0.08, 3))
-    sh[1:4] = rng.normal(0, 0.12, (3, 1)) + rng.normal(0, 0.03, (3, 3))
+    sh[0] = rng.uniform(0.2, 0.65) * _tinted(rng)
+    sh[1:4] = rng.normal(0, 0.12, (3, 1)) + rng.normal(0, 0.015, (3, 3))
+    sh[1] += 0.06 * sh[0]  # the sky is above, more often than not
     sh[4:] = rng.normal(0, 0.04, (5, 1))
     azimuth, height = rng.uniform(-1.6, 1.6), rng.normal(0.5, 0.5)
     direction = np.array([np.sin(azimuth) * np.cos(height), np.sin(height), np.cos(azimuth) * np.cos(height)])
-    return Light(sh, direction, rng.uniform(0, 1.0) * np.exp(rng.normal(0, 0.08, 3)))
+    return Light(sh, direction, rng.uniform(0.1, 1.1) * _tinted(rng))
+
+
+def _tinted(rng: np.random.Generator) -> np.ndarray:
+    """A lamp's colour [3]: from candle light to blue sky, hardly ever green or violet."""
+    warm = rng.normal(0, 0.06)
+    return np.exp(np.array([warm, rng.normal(0, 0.02), -warm]))
 
 
 def exposed(light: Light, albedo: float, rng: np.random.Generator) -> Light:
     """The same light at the exposure a camera would choose, roughly, for a face of this mean linear albedo."""
     bright = albedo * (light.sh[0].mean() + 0.4 * light.color.mean())
-    target = rng.uniform(0.4, 0.78) ** 2 * (albedo / 0.35) ** 0.3
+    target = rng.uniform(0.46, 0.76) ** 2 * (albedo / 0.35) ** 0.42
     gain = (target / bright) ** 0.85
     return Light(light.sh * gain, light.direction, light.color * gain)
 
@@ -79,7 +86,7 @@ def exposed(light: Light, albedo: float, rng: np.random.Generator) -> Light:
 def take(rng: np.random.Generator, scenery: Scenery, person: Person, size: int, box_ids: np.ndarray) -> Shot:
     """One photo of size x size px."""
     model = scenery.model
-    weights = sample_weights(rng)
+    weights = training_weights(rng)
     expression = np.clip(weights @ model.blendshapes_to_expression, -3, 3).astype(np.float32)
     vertices = scenery.vertices(person, expression, eye_turn(rng))
     rotation = head_turn(rng)
@@ -100,20 +107,17 @@ def take(rng: np.random.Generator, scenery: Scenery, person: Person, size: int, 
     outline = project(vertices[box_ids], pose, focal, center)
     low, high = outline.min(0), outline.max(0)
 
-    surfaces = scenery.surfaces(person, vertices, weights, rotation, translation)
+    side = photo.resolution(rng, size)
+    # A small picture is rendered small, but not so small that single samples show.
+    made = size if side > 0.7 * size else max(side, size // 2)
+    ratio = made / size
     light = exposed(lighting(rng), person.albedo, rng)
-    drawn = render(surfaces, focal, center, (size, size), light)
-    wardrobe = scenery.wardrobe
-    patches = [texture for _, texture in wardrobe.hair] + [t for _, t in wardrobe.skins] if wardrobe else []
-    behind = photo.background(rng, size, patches)
-    if person.long_hair:
-        behind = photo.long_hair(behind, points, person.hair_color, light, rng)
-    image = over(drawn, behind)
-    if rng.random() < 0.13:
-        image = photo.glasses(image, points, rng)
+    surfaces = scenery.surfaces(person, vertices, weights, rotation, translation, light, ratio * focal / distance)
+    drawn = render(surfaces, focal * ratio, center * ratio, (made, made), light)
+    image = over(drawn, photo.background(rng, made))
     if rng.random() < 0.1:
-        image = photo.occluder(image, rng)
-    image = photo.camera(image, rng)
+        image = photo.occluder(image, points * ratio, rng)
+    image = photo.camera(image, side, size, rng)
     camera = np.array([focal, *center])
     return Shot(image, expression, pose, camera, np.concatenate([low, high - low]), points)
 

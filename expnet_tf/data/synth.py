@@ -2,8 +2,11 @@
 
 Person p of seed s is drawn from its own generator, so images do not depend on shards, workers or
 interruptions. A run that was stopped continues: a label shard is written last, and its images are then whole.
+`synth.json` is written first and says what the run is; another run does not go on in its folder.
 """
 
+import hashlib
+import json
 import multiprocessing
 import os
 from collections.abc import Callable
@@ -18,12 +21,15 @@ from expnet_tf.data import labels
 from expnet_tf.data.scene import Scenery
 from expnet_tf.data.shot import FRAME, Shot, contact_sheet, face_box_vertices, take
 from expnet_tf.data.wardrobe import Wardrobe
+from expnet_tf.files import write_whole
 from expnet_tf.image import crop, read_image
 from expnet_tf.morphable import open_face
 
 PEOPLE_PER_SHARD = 50
 JPEG_QUALITY = 95
 MIN_SIZE, MAX_SIZE = 64, 512
+RUN = "synth.json"
+LOOKS = 2  # grows when the same seed gives other pictures: a folder must not hold both
 
 
 @cache
@@ -68,18 +74,21 @@ def synthesize(out: str | Path, identities: int, per_identity: int, size: int = 
     root, asset_folder = Path(out), str(assets) if assets else None
     if asset_folder:
         scenery(asset_folder)  # a wrong folder fails here, once, and not in every worker
+    face = open_face().provenance
+    run = {
+        "looks": LOOKS, "seed": seed, "size": size, "identities": identities, "per_identity": per_identity,
+        "face_model": face["name"], "face_model_version": face["version"],
+        "assets": fingerprint(asset_folder) if asset_folder else None,
+    }
     root.mkdir(parents=True, exist_ok=True)
+    _check_same_run(root, run)
+    write_whole(root / RUN, f"{json.dumps(run, indent=1)}\n".encode())
     count = -(-identities // PEOPLE_PER_SHARD)
-    wanted = {labels.shard_name(index, count) for index in range(count)}
-    foreign = sorted(path.name for path in root.glob("labels-*-of-*.npz") if path.name not in wanted)
-    if foreign:
-        raise ValueError(f"{root}: holds {foreign[0]} of another run; choose an empty folder")
     jobs = []
     for index in range(count):
         people = range(index * PEOPLE_PER_SHARD, min(identities, (index + 1) * PEOPLE_PER_SHARD))
         path = root / labels.shard_name(index, count)
         if path.exists():
-            _check_same_run(path, people, per_identity, size, seed, asset_folder)
             progress(len(people) * per_identity)
         else:
             jobs.append((str(path), people, per_identity, size, seed, asset_folder))
@@ -97,24 +106,39 @@ def synthesize(out: str | Path, identities: int, per_identity: int, size: int = 
             rendered += _shard(job)
             progress(len(job[1]) * per_identity)
     if rendered or not (root / "labels.json").exists():
-        face = open_face().provenance
         labels.write_summary(root, {
             "source": "synthetic", "camera": "pinhole", "face_model": face["name"],
             "face_model_version": face["version"], "seed": seed, "size": size, "frame_factor": FRAME,
-            "assets": "makehuman" if asset_folder else "procedural",
+            "assets": "makehuman" if asset_folder else "procedural", "assets_sha256": run["assets"],
         })
         _write_contact_sheet(root)
     return rendered
 
 
-def _check_same_run(path: Path, people: range, per_identity: int, size: int, seed: int,
-                    assets: str | None) -> None:
-    """Raises ValueError when the shard was rendered with other arguments: a folder must not mix two runs."""
-    shard = labels.read_shard(path)
-    identity, _ = shots(seed, people[0], 0, size, assets)
-    same = len(shard["key"]) == len(people) * per_identity and shard["camera"][0, 1] == size / 2
-    if not same or not np.array_equal(shard["identity"][0], identity):
-        raise ValueError(f"{path}: rendered with another seed, size or number of images; choose an empty folder")
+def fingerprint(folder: str | Path) -> str:
+    """sha256 over the names and contents of all files of an asset folder."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in Path(folder).rglob("*") if p.is_file()):
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"{path.relative_to(folder).as_posix()}\n{content}\n".encode())
+    return digest.hexdigest()
+
+
+def _check_same_run(root: Path, run: dict) -> None:
+    """Raises ValueError when `root` holds another run: a folder must not mix two."""
+    if not (root / RUN).exists():
+        found = sorted(path.name for path in root.glob("labels*"))
+        if found:
+            raise ValueError(f"{root}: holds {found[0]} but no {RUN}, so another run; choose an empty folder")
+        return
+    try:
+        before = json.loads((root / RUN).read_text())
+        other = [name for name in run if before.get(name) != run[name]]
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{root / RUN}: not readable ({error}); choose an empty folder") from error
+    if other:
+        name = other[0]
+        raise ValueError(f"{root}: rendered with {name} {before.get(name)}, not {run[name]}; choose an empty folder")
 
 
 def _shard(job: tuple) -> int:

@@ -12,7 +12,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from expnet_tf.data.atlas import HEIGHT, WIDTH
 from expnet_tf.morphable import MorphableModel
+
+SKIN_SIZE = 2048  # px of the whole body
 
 
 class AssetError(ValueError):
@@ -128,7 +131,7 @@ def load_texture(path: Path, size: int) -> np.ndarray:
 class Wardrobe:
     """Everything a rendered person can wear; no list is empty."""
 
-    skins: list[tuple[str, np.ndarray]]
+    skins: list[Path]  # pictures of the whole body in the face model's own texture coordinates; see skin()
     eyes: Part
     irises: list[np.ndarray]
     brows: list[tuple[Part, np.ndarray]]
@@ -164,7 +167,7 @@ class Wardrobe:
             return paths
 
         return cls(
-            skins=[(p.stem, load_texture(p, texture_size)) for p in skins],
+            skins=skins,
             eyes=load_part(some("eyes/high-poly/*.mhclo")[0], model),
             irises=[load_texture(p, 256) for p in some("eyes/materials/*.png")],
             brows=worn("eyebrows"), lashes=worn("eyelashes"), hair=worn("hair"),
@@ -174,13 +177,28 @@ class Wardrobe:
         )
 
 
-def procedural_skin(rng: np.random.Generator, size: int = 256) -> np.ndarray:
-    """A plain skin texture uint8 RGBA [size, size, 4]: a mid tone with blotches, pores and freckles."""
+    def skin(self, number: int) -> np.ndarray:
+        """One skin as uint8 RGBA; large, so read when asked for. Raises AssetError when the file is broken."""
+        return load_texture(self.skins[number], SKIN_SIZE)
+
+
+def grey(texture: np.ndarray) -> np.ndarray:
+    """Hair texture without its colour, its mean (where opaque) mid-grey, for a vertex colour to colour it."""
+    luma = texture[..., :3] @ np.array([0.3, 0.59, 0.11])
+    opaque = texture[..., 3] > 64
+    mean = luma[opaque].mean() if opaque.any() else 1.0
+    shade = np.clip(luma * (200.0 / max(mean, 1.0)), 30, 255)
+    rgba = np.dstack([np.repeat(shade[..., None], 3, 2), texture[..., 3]])
+    return np.ascontiguousarray(rgba.astype(np.uint8))
+
+
+def procedural_skin(rng: np.random.Generator) -> np.ndarray:
+    """A plain skin uint8 RGBA [HEIGHT, WIDTH, 4] on the atlas: a mid tone with blotches, pores and freckles."""
     tone = np.array([205.0, 165.0, 145.0])
-    image = np.broadcast_to(tone, (size, size, 3)).astype(np.float32).copy()
-    for cells, strength in ((4, 10), (16, 7), (64, 5), (size, 4)):
-        noise = rng.normal(0, strength, (cells, cells, 1)) * [1.0, 0.8, 0.7]
-        noise = noise + rng.normal(0, strength / 4, (cells, cells, 3))
-        image += cv2.resize(noise.astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
+    image = np.broadcast_to(tone, (HEIGHT, WIDTH, 3)).astype(np.float32).copy()
+    for cells, strength in ((8, 10), (32, 7), (128, 5), (WIDTH // 2, 4)):
+        noise = rng.normal(0, strength, (cells * 2 // 3, cells, 1)) * [1.0, 0.8, 0.7]
+        noise = noise + rng.normal(0, strength / 4, (cells * 2 // 3, cells, 3))
+        image += cv2.resize(noise.astype(np.float32), (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR)
     rgb = np.rint(np.clip(image, 0, 255)).astype(np.uint8)
-    return np.dstack([rgb, np.full((size, size), 255, np.uint8)])
+    return np.dstack([rgb, np.full((HEIGHT, WIDTH), 255, np.uint8)])

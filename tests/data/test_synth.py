@@ -145,7 +145,7 @@ def test_what_is_drawn_is_what_is_labelled(monkeypatch):
     drawn = []
 
     def watched(surfaces, focal, center, size, light, **options):
-        drawn.append((surfaces[0].vertices, focal, *center))
+        drawn.append((surfaces[0].vertices, size[0] / 64, focal, *center))
         return render(surfaces, focal, center, size, light, **options)
 
     monkeypatch.setattr(shot_module, "render", watched)
@@ -153,18 +153,25 @@ def test_what_is_drawn_is_what_is_labelled(monkeypatch):
     face = open_face()
     still = np.abs(face.gaze_basis).max((0, 2)) == 0  # vertices that the gaze does not move
     assert still.sum() > 3000
-    for (vertices, *camera), shot in zip(drawn, taken, strict=True):
+    for (vertices, ratio, *camera), shot in zip(drawn, taken, strict=True):
         expected = transform(face.decode(identity, shot.expression), shot.pose)
         np.testing.assert_allclose(vertices[still], expected[still], atol=0.01)
-        np.testing.assert_array_equal(camera, shot.camera)
+        # A picture of low resolution is rendered small and enlarged by the camera.
+        np.testing.assert_allclose(camera, shot.camera * ratio, rtol=1e-12)
+    assert {ratio for _, ratio, *_ in drawn} > {1.0}
 
 
 def test_the_camera_moves_nothing():
-    """Blur, noise, low resolution and JPEG leave a disc where it is, within half a px."""
+    """Blur, noise, low resolution and JPEG leave a disc where it is, within half a px, also where the picture was
+    rendered smaller than it is stored."""
     image = np.full((96, 96, 3), 60, np.uint8)
     cv2.circle(image, (40, 52), 20, (220, 190, 170), -1)
     for seed in range(30):
-        seen = photo.camera(image, np.random.default_rng(seed)).astype(float).mean(2)
+        rng = np.random.default_rng(seed)
+        side = photo.resolution(rng, 96)
+        made = cv2.resize(image, (48, 48), interpolation=cv2.INTER_AREA) if side < 48 else image
+        seen = photo.camera(made, side, 96, rng).astype(float).mean(2)
+        assert seen.shape == (96, 96)
         bright = np.clip((seen - np.median(seen[:20])) / (seen[52, 40] - np.median(seen[:20])), 0, 1)
         bright[bright < 0.3] = 0
         y, x = np.mgrid[:96, :96]
@@ -199,7 +206,7 @@ def test_the_folder_it_writes(rendered):
     for key in rows["key"]:
         assert read_image(rendered / key).shape == (96, 96, 3)
     files = set(digest(rendered))
-    assert files == {*rows["key"].tolist(), shard_name(0, 1), "labels.json", "contact.png"}
+    assert files == {*rows["key"].tolist(), shard_name(0, 1), "labels.json", "synth.json", "contact.png"}
     summary = json.loads((rendered / "labels.json").read_text())
     assert (summary["images"], summary["subjects"], summary["seed"], summary["size"]) == (12, 3, 11, 96)
     assert summary["source"] == "synthetic"

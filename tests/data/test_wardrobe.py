@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from expnet_tf.data.atlas import HEIGHT, WIDTH
 from expnet_tf.data.wardrobe import AssetError, Wardrobe, load_part, load_texture, procedural_skin
 from expnet_tf.morphable import MorphableModel, open_face
 
@@ -135,8 +136,8 @@ def test_a_part_without_its_obj(tmp_path, face):
 
 def test_a_small_folder_opens(tmp_path, face):
     wardrobe = Wardrobe.open(asset_folder(tmp_path, face), face)
-    assert [name for name, _ in wardrobe.skins] == ["pale_diffuse"]
-    assert wardrobe.skins[0][1][0, 0].tolist() == [200, 120, 90, 255]  # RGB of what OpenCV wrote as BGR
+    assert [path.stem for path in wardrobe.skins] == ["pale_diffuse"]
+    assert wardrobe.skin(0)[0, 0].tolist() == [200, 120, 90, 255]  # RGB of what OpenCV wrote as BGR
     for kind in (wardrobe.irises, wardrobe.brows, wardrobe.lashes, wardrobe.hair, wardrobe.teeth):
         assert len(kind) == 1
     assert wardrobe.tongue[0].name == "one"
@@ -200,7 +201,7 @@ def test_what_is_no_texture(tmp_path):
 def test_procedural_skin():
     one, other = (procedural_skin(np.random.default_rng(3)) for _ in range(2))
     np.testing.assert_array_equal(one, other)
-    assert one.shape == (256, 256, 4)
+    assert one.shape == (HEIGHT, WIDTH, 4)
     assert (one[..., 3] == 255).all()
     red, green, blue = one[..., :3].reshape(-1, 3).mean(0)
     assert red > green > blue  # skin
