@@ -9,12 +9,18 @@ A label folder holds `labels-NNNNN-of-MMMMM.npz` shards and `labels.json`. Each 
   camera      float32 [k, 3]  focal length and principal point (f, cx, cy) in px of the image
   box         float32 [k, 4]  box_x, box_y, box_w, box_h in px of the image: forehead to chin, ear to ear
   points      float32 [k, 68, 2] landmarks in px, iBUG order
-  quality     float32 [k]     residual in px (0 for true labels)
-`labels.json` states the source, the camera model, the face model and statistics over all shards.
+  quality     float32 [k]     rms distance of a landmark in px of the image, the residual of eq. (2) (0 for true labels)
+and may have
+  active      float32 [k]     coefficients of the expression that ended at a bound (absent: true labels, none)
+A shard may have no rows. `labels.json` states the source, the camera, the face model and statistics over all shards.
+
+The camera is "pinhole", as above, or "orthographic". Then pose is the rotation vector (rad), the scale (px per mm)
+and the offset tx, ty (px) of scaled orthography (views.py), and the column camera is 0.
+Images lie in the label folder itself unless `labels.json` names a "source_path".
 """
 
+import io
 import json
-import os
 import zipfile
 import zlib
 from pathlib import Path
@@ -27,6 +33,7 @@ from expnet_tf.files import write_whole
 SCHEMA = "expnet.labels/1"
 WIDTHS = {"expression": (29,), "identity": (99,), "pose": (6,), "camera": (3,), "box": (4,), "points": (68, 2),
           "quality": ()}
+OPTIONAL: dict[str, tuple[int, ...]] = {"active": ()}
 
 
 class LabelError(ValueError):
@@ -40,11 +47,10 @@ def shard_name(index: int, count: int) -> str:
 def write_shard(path: Path, columns: dict[str, np.ndarray]) -> None:
     """Writes one shard under a temporary name, then renames it: a shard that exists is whole."""
     check(columns, str(path))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     arrays: dict[str, Any] = columns
-    with temporary.open("wb") as file:
-        np.savez_compressed(file, **arrays)
-    temporary.replace(path)
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)
+    write_whole(path, file.getvalue())
 
 
 def check(columns: dict[str, np.ndarray], where: str) -> None:
@@ -53,8 +59,10 @@ def check(columns: dict[str, np.ndarray], where: str) -> None:
     if missing:
         raise LabelError(f"{where}: lacks the columns {', '.join(missing)}")
     count = columns["key"].size
-    for name, width in {"key": (), "subject": (), **WIDTHS}.items():
-        array, kinds = columns[name], "f" if name in WIDTHS else "U"
+    for name, width in {"key": (), "subject": (), **WIDTHS, **OPTIONAL}.items():
+        if name in OPTIONAL and name not in columns:
+            continue
+        array, kinds = columns[name], "U" if name in ("key", "subject") else "f"
         if array.shape != (count, *width):
             raise LabelError(f"{where}: {name} has shape {array.shape}, expected {(count, *width)}")
         if array.dtype.kind not in kinds:
@@ -63,11 +71,8 @@ def check(columns: dict[str, np.ndarray], where: str) -> None:
             raise LabelError(f"{where}: {name} holds values that are not finite")
 
 
-def read_labels(folder: str | Path) -> dict[str, np.ndarray]:
-    """All shards of a label folder as one dict of columns.
-
-    Raises LabelError when there is none, when one is missing or when one is broken.
-    """
+def shard_paths(folder: str | Path) -> list[Path]:
+    """The shards of a label folder, in order. Raises LabelError when there is none or one is missing."""
     root = Path(folder)
     shards = sorted(root.glob("labels-*-of-*.npz"))
     if not shards:
@@ -76,8 +81,22 @@ def read_labels(folder: str | Path) -> dict[str, np.ndarray]:
     if len(shards) != total:
         raise LabelError(f"{root}: {len(shards)} of {total} label shards are there; finish the run that writes "
                          f"them")
-    parts = [read_shard(path) for path in shards]
-    return {name: np.concatenate([part[name] for part in parts]) for name in ("key", "subject", *WIDTHS)}
+    return shards
+
+
+def read_labels(folder: str | Path) -> dict[str, np.ndarray]:
+    """All shards of a label folder as one dict of columns; `active` only where a shard has it (0 in the others).
+
+    Raises LabelError when there is none, when one is missing or when one is broken.
+    """
+    parts = [read_shard(path) for path in shard_paths(folder)]
+    names = ["key", "subject", *WIDTHS]
+    for name, width in OPTIONAL.items():
+        if any(name in part for part in parts):
+            names.append(name)
+            for part in parts:
+                part.setdefault(name, np.zeros((len(part["key"]), *width), np.float32))
+    return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
 
 def read_shard(path: Path) -> dict[str, np.ndarray]:
@@ -93,14 +112,27 @@ def read_shard(path: Path) -> dict[str, np.ndarray]:
 
 
 def write_summary(folder: Path, facts: dict) -> None:
-    """Writes `labels.json`: the schema's name, the facts given, the mean and spread of the columns."""
-    columns = read_labels(folder)
-    statistics = {
-        name: {"mean": np.round(columns[name].mean(0), 4).tolist(),
-               "std": np.round(columns[name].std(0), 4).tolist()}
-        for name in ("expression", "pose", "camera", "box")
-    }
-    text = json.dumps({"schema": SCHEMA, "images": len(columns["key"]),
-                       "subjects": len(set(columns["subject"].tolist())), **facts, "statistics": statistics},
-                      indent=1)
+    """Writes `labels.json`: the schema's name, the facts given, the mean and spread of the columns.
+
+    Statistics in `facts` (a dict under "statistics") are kept beside those. Reads one shard at a time.
+    """
+    subjects: set[str] = set()
+    names = ("expression", "pose", "camera", "box")
+    images = 0
+    sums = {name: np.zeros((2, *WIDTHS[name])) for name in names}
+    for path in shard_paths(folder):
+        columns = read_shard(path)
+        images += len(columns["key"])
+        subjects.update(columns["subject"].tolist())
+        for name in names:
+            values = columns[name].astype(np.float64)
+            sums[name] += values.sum(0), (values**2).sum(0)
+    statistics = {}
+    for name in names:
+        mean, square = sums[name] / max(images, 1)
+        deviation = np.sqrt(np.maximum(square - mean**2, 0.0))
+        statistics[name] = {"mean": np.round(mean, 4).tolist(), "std": np.round(deviation, 4).tolist()}
+    own = facts.get("statistics", {})
+    text = json.dumps({"schema": SCHEMA, "images": images, "subjects": len(subjects), **facts,
+                       "statistics": {**statistics, **own}}, indent=1)
     write_whole(folder / "labels.json", f"{text}\n".encode())
