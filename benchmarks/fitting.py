@@ -1,6 +1,6 @@
 """Speed and accuracy of eq. (2): the batched solver against scipy one face at a time, in one run.
 
-    python benchmarks/fitting.py [--faces 2000] [--scipy 100] [--rounds 5]
+    python benchmarks/fitting.py [--faces 2000] [--scipy 100] [--rounds 5] [--picture docs/images/fitting_noise.png]
 
 Prints Markdown; benchmarks/fitting.md has the figures of one machine. Faces: the open face model with random
 identities, plausible expressions, synthetic training's head turns, 0.94 px per mm, which is a face in a 224 px crop
@@ -8,10 +8,13 @@ of factor 1.25. For the speed the codes are drawn wider, so that bounds are acti
 """
 
 import argparse
+import importlib.util
+import itertools
 import os
 import platform
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from scipy.optimize import least_squares, lsq_linear
@@ -92,13 +95,18 @@ def timed(work: Callable[[], object]) -> tuple[float, float]:
 
 def speed(count: int, scipy_count: int, rounds: int) -> None:
     faces = Faces(count, wide=True)
-    print("| camera | ours, fits/s | scipy one by one, fits/s | ratio | of CPU time | active bounds | max \\|dz\\| |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    for kind in CAMERAS:
+    solvers = {"default": fit}
+    if importlib.util.find_spec("jax"):
+        from expnet_tf.data import fitting_jax
+
+        solvers["JAX"] = fitting_jax.fit
+    print("| camera | solver | fits/s | scipy one by one, fits/s | ratio | of CPU time | at a bound | max \\|dz\\| |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    for kind, name in itertools.product(CAMERAS, solvers):
         points = faces.exact[kind] + 1.5 * faces.noise
 
-        def ours(kind: str = kind, points: np.ndarray = points):
-            return fit(MODEL, points, faces.shape, faces.pose[kind], faces.camera[kind])
+        def ours(kind: str = kind, name: str = name, points: np.ndarray = points):
+            return solvers[name](MODEL, points, faces.shape, faces.pose[kind], faces.camera[kind])
 
         def theirs(kind: str = kind, points: np.ndarray = points):
             return np.stack([faces.scipy(kind, points, i) for i in range(scipy_count)])
@@ -111,7 +119,7 @@ def speed(count: int, scipy_count: int, rounds: int) -> None:
         ratios = np.median(fast / slow, 0)  # of neighbours in time: the machine's load falls out
         error = np.abs(got.expression[:scipy_count] - there).max()
         print(
-            f"| {kind} | {np.median(fast[:, 0]):,.0f} | {np.median(slow[:, 0]):,.0f} | {ratios[0]:.1f} "
+            f"| {kind} | {name} | {np.median(fast[:, 0]):,.0f} | {np.median(slow[:, 0]):,.0f} | {ratios[0]:.1f} "
             f"| {ratios[1]:.1f} | {got.active.mean():.1f} | {error:.0e} |"
         )
 
@@ -181,12 +189,66 @@ def accuracy(count: int) -> None:
         print(f"| {near}-{far} | {errors(error[(distance >= near) & (distance < far)])} |")
 
 
+def picture(count: int, path: Path) -> None:
+    """Bars of the error at 0 to 3 px of noise: both cameras, plain and with prior; exact pose and shape, 68 points."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    faces = Faces(count, wide=False)
+    measures = {
+        "median error": lambda error: np.median(np.abs(error)),
+        "root mean square error": lambda error: np.sqrt((error**2).mean()),
+    }
+    levels, width = np.arange(4), 0.2
+    looks = {
+        ("orthographic", False): ("#2c6fad", "scaled orthography, eq. (2)"),
+        ("pinhole", False): ("#9cc4e8", "pinhole, eq. (2)"),
+        ("orthographic", True): ("#c4621d", "scaled orthography, with prior"),
+        ("pinhole", True): ("#f4b98a", "pinhole, with prior"),
+    }
+    figure, axes = pyplot.subplots(1, 2, figsize=(8, 4), dpi=200)
+    exact = []
+    for place, ((kind, prior), (color, label)) in enumerate(looks.items()):
+        errors = []
+        for level in levels:
+            points = faces.exact[kind] + level * faces.noise
+            noise = float(level) if prior and level else None
+            errors.append(fit(MODEL, points, faces.shape, faces.pose[kind], faces.camera[kind], noise=noise).expression)
+        exact.append(errors[0])
+        for axis, measure in zip(axes, measures.values(), strict=True):
+            values = [measure(error - faces.z) for error in errors]
+            axis.bar(levels + (place - 1.5) * width, values, 0.9 * width, color=color, label=label)
+    for axis, (title, measure) in zip(axes, measures.items(), strict=True):
+        neutral = measure(faces.z)
+        axis.axhline(neutral, color="#555555", linestyle="--", linewidth=1, label="every face called neutral", zorder=0)
+        if max(measure(error - faces.z) for error in exact) < 1e-6:
+            axis.annotate("exact", (0, 0), (0, 3), textcoords="offset points", ha="center")
+        axis.set_title(title, fontsize=11)
+        axis.set_xticks(levels)
+        axis.set_xlabel("noise of the landmarks, px of a 224 px crop")
+        axis.set_ylabel("error of z, sigma")
+        axis.spines[["top", "right"]].set_visible(False)
+    handles, labels = axes[0].get_legend_handles_labels()
+    order = (1, 2, 3, 4, 0)  # columns: plain, with prior, the line
+    legend = [handles[i] for i in order], [labels[i] for i in order]
+    figure.legend(*legend, loc="lower center", ncols=3, frameon=False, fontsize=9)
+    figure.tight_layout(rect=(0, 0.13, 1, 1))
+    figure.savefig(path)
+    print(f"\nwrote {path}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faces", type=int, default=2000)
     parser.add_argument("--scipy", type=int, default=100, help="faces that scipy solves, in each round")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--picture", type=Path, help="write the error against the noise to this PNG, and nothing else")
     options = parser.parse_args()
+    if options.picture:
+        picture(options.faces, options.picture)
+        return
     threads = os.environ.get("OMP_NUM_THREADS", "unset")
     print(f"{platform.machine()}, {os.cpu_count()} cores, numpy {np.__version__}, OMP_NUM_THREADS {threads}\n")
     speed(options.faces, options.scipy, options.rounds)

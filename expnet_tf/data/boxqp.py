@@ -10,10 +10,10 @@ spends most of its time between the calls.
 import numpy as np
 from numba import njit
 
+from expnet_tf.data.tolerances import RIDGE, WEAK_PIVOT
+
 PROJECTED = 12  # projected Newton steps before the active set takes over
 NEAR = 0.05  # bounds closer than this (and than the last step) count as reached where the gradient points there
-WEAK_PIVOT = 1e-11  # relative; below it a column of the least-squares problem depends on the others
-RIDGE = 1e-9  # of the largest diagonal entry, where one does
 
 
 def solve_box(

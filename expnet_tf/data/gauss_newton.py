@@ -10,32 +10,12 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from expnet_tf.data.boxqp import solve_box
+from expnet_tf.data.landmark_fits import enough_equations
 from expnet_tf.data.normal_equations import matrix_of_one_slope, normal_equations
-from expnet_tf.data.views import Camera, move, pose_columns, see, slopes
+from expnet_tf.data.tolerances import EXACT, HALVINGS, RENEWED, STEPS, TOLERANCE
+from expnet_tf.data.views import Views, move, pose_columns, see, slopes
 
-STEPS = 60  # Gauss-Newton; 3 to 6 are usual with a known pose
-TOLERANCE = 1e-10  # of a step: sigma, rad, parts of the distance or scale
-EXACT = 1e-24  # of the points' squares: a cost below this is rounding
 CHUNK = 128  # faces at once: the work space stays in the cache, and small with an identity update
-HALVINGS = 20
-
-
-@dataclass
-class Views:
-    """m faces: what is seen, with which weights, and where from (see views.py)."""
-
-    points: np.ndarray  # float64 [m, 68, 2] px
-    weights: np.ndarray  # float64 [m, 68]
-    shape: np.ndarray  # float64 [m, 68, 3] mm
-    rotation: np.ndarray  # float64 [m, 3, 3]
-    offset: np.ndarray  # float64 [m, 3]
-    camera: Camera
-
-    def take(self, rows: np.ndarray | slice) -> "Views":
-        camera = None if self.camera is None else self.camera[rows]
-        return Views(
-            self.points[rows], self.weights[rows], self.shape[rows], self.rotation[rows], self.offset[rows], camera
-        )
 
 
 @dataclass(frozen=True)
@@ -101,7 +81,8 @@ def _chunk(views: Views, unknowns: Unknowns) -> Minimum:
     views = replace(views, rotation=views.rotation.copy(), offset=views.offset.copy())
     rows = np.ascontiguousarray(unknowns.basis.transpose(1, 2, 0))  # [68, 3, d]
     state = _state(views, np.zeros((count, d)), unknowns.basis)
-    converged, determined = np.zeros(count, bool), np.ones(count, bool)
+    converged = np.zeros(count, bool)
+    determined = enough_equations(views.weights, unknowns.precision, d + 6 * unknowns.pose)
     live = np.flatnonzero(np.isfinite(state.squares))
     hessian = np.empty(0)
     for iteration in range(STEPS):
@@ -109,8 +90,10 @@ def _chunk(views: Views, unknowns: Unknowns) -> Minimum:
             break
         now = state.take(live)
         # With a known pose a pinhole's slopes hardly change after the first step (those of scaled orthography not
-        # at all), and the old matrix with the new gradient ends at the same point.
-        afresh = unknowns.pose or iteration == 0 or (iteration == 1 and views.camera is not None)
+        # at all), and the old matrix with the new gradient ends at the same point. A face next to the camera, or one
+        # that fits badly, would take too many steps with it.
+        again = views.camera is not None and (iteration == 1 or iteration % RENEWED == 0)
+        afresh = unknowns.pose or iteration == 0 or again
         matrix, curved, gradient = _linearise(now, unknowns, rows, afresh)
         hessian = matrix if afresh else hessian
         lower, upper = np.full((2, *gradient.shape), [[[-np.inf]], [[np.inf]]])

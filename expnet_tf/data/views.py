@@ -6,6 +6,8 @@ called weak perspective, and the offset is (scale in px per mm, tx, ty in px):
 u = tx + scale X, v = ty - scale Y, where X, Y are the first coordinates of R times the head-frame point.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -14,6 +16,24 @@ from expnet_tf.camera import rotation_matrix, transform
 NEAREST = 1.0  # mm before the pinhole: a face that reaches closer is no solution
 FACE = 100.0  # mm: the unit of sideways motion in pose steps under scaled orthography
 Camera = np.ndarray | None
+
+
+@dataclass
+class Views:
+    """m faces: what is seen, with which weights, and where from."""
+
+    points: np.ndarray  # float64 [m, 68, 2] px
+    weights: np.ndarray  # float64 [m, 68]
+    shape: np.ndarray  # float64 [m, 68, 3] mm
+    rotation: np.ndarray  # float64 [m, 3, 3]
+    offset: np.ndarray  # float64 [m, 3]
+    camera: Camera
+
+    def take(self, rows: np.ndarray | slice) -> "Views":
+        camera = None if self.camera is None else self.camera[rows]
+        return Views(
+            self.points[rows], self.weights[rows], self.shape[rows], self.rotation[rows], self.offset[rows], camera
+        )
 
 
 def project_orthographic(points: np.ndarray, pose: ArrayLike) -> np.ndarray:
