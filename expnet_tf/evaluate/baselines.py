@@ -2,9 +2,11 @@
 
 `dlib` is the plain eq. (2): mean face shape, pose from it, no prior. `dlib-prior` solves for identity and pose as
 well, under the Gaussian prior of the face model's stored variances. Both take 51 of the 68 points: the jaw (0-16) is
-no fixed set of vertices. The pose is solved without the mouth: the neutral shape would explain an open mouth by a
-tilted, nearer head, and the plain form would then read nearly nothing of it. The camera is the nominal one around the
-landmarks (4 times the side of the network's crop), since a photo does not tell its own.
+no fixed set of vertices. The camera is the nominal one around the landmarks (4 times the side of the network's crop),
+since a photo does not tell its own.
+
+The weakness of the plain form: the neutral shape explains part of an open mouth by a tilted, nearer head. A pose from
+other points trades it for another (docs/baselines.md), so it is left as the paper describes it.
 
 dlib's model must not be used commercially (see data/dlib_landmarks.py); this is for comparison only.
 """
@@ -25,9 +27,6 @@ from expnet_tf.morphable import open_face
 
 INNER = np.repeat([0.0, 1.0], [17, 51])
 """Weights of the 68 points: the 51 without the jaw."""
-
-STEADY = np.repeat([0.0, 1.0, 0.0], [17, 31, 20])
-"""Weights for the pose: brows, nose and eyes."""
 
 FACE = 200.0
 """Mean side of the face box, px, that points are scaled to before the fit: NOISE and the camera then hold for all."""
@@ -70,7 +69,7 @@ def normalise(points: np.ndarray) -> Normal:
 
 def pose_of(face: Normal) -> np.ndarray:
     """Poses float64 [m, 6] under the nominal camera, from the mean neutral face; NaN where there is none."""
-    return solve_pose(face.points, open_face().landmarks(), face.camera, weights=STEADY).pose
+    return solve_pose(face.points, open_face().landmarks(), face.camera, weights=INNER).pose
 
 
 def expression_of(face: Normal, pose: np.ndarray, prior: bool) -> np.ndarray:
@@ -110,7 +109,7 @@ class LandmarkMethod:
         self.name, self.prior = name, prior
         self.landmarks = DlibLandmarks()
         face = open_face().provenance
-        self.id = f"{name}:2:{self.landmarks.version}:{face['name']}-{face['version']}"
+        self.id = f"{name}:1:{self.landmarks.version}:{face['name']}-{face['version']}"
 
     def codes(self, images: Sequence[np.ndarray], boxes: Sequence[Box]) -> np.ndarray:
         """z float64 [n, 29]; NaN where the box cannot be used or the fit does not converge."""
