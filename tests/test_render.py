@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from expnet_tf.render import NEAR, Light, Surface, over, render
+from expnet_tf.raster import NEAR
+from expnet_tf.render import Light, Surface, over, render
 
 FOCAL, CENTER, SIZE = 100.0, (32.0, 32.0), (64, 64)
 # Ambient light 1 and no lamp: a surface shows its own colour.

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from expnet_tf.morphable import MorphableModel
-from expnet_tf.render import raster
+from expnet_tf.raster import raster
 
 HEIGHT, WIDTH = 512, 768  # px: about half a mm of the face each
 LOW, HIGH = -110.0, 140.0  # mm: heights of the head frame at the texture's lower and upper edge

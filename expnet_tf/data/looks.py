@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from expnet_tf.morphable import MorphableModel
-from expnet_tf.render import Texture
+from expnet_tf.texture import Texture
 
 # Linear light: black ... blond, grey, red.
 HAIR_COLORS = np.array([[0.010, 0.008, 0.006], [0.03, 0.015, 0.008], [0.09, 0.045, 0.02], [0.25, 0.13, 0.05],
@@ -51,6 +51,6 @@ def mouth_colors(model: MorphableModel, rng: np.random.Generator, female: bool) 
     return colors
 
 
-def thick(texture: np.ndarray) -> np.ndarray:
+def thickened(texture: np.ndarray) -> np.ndarray:
     """Bushy brows: the CC0 ones are fine lines, which vanish at the size a network sees."""
     return np.ascontiguousarray(cv2.dilate(texture, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (13, 21))))

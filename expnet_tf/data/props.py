@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from expnet_tf.render import Texture
+from expnet_tf.texture import Texture
 
 NECK = np.array([0.0, -100.0, -72.0])  # mm: the middle of the neck, on which the head turns above the clothes
 CUT = -101.0  # mm: triangles of the mean head that reach below this lie under the clothes

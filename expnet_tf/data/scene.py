@@ -6,19 +6,20 @@ and finds what the lamp and the sky reach.
 
 from dataclasses import dataclass, field
 
-import numba
 import numpy as np
 
 from expnet_tf.data import props
 from expnet_tf.data.atlas import atlas_uvs, bake, source_map
+from expnet_tf.data.exact import combined, mixed, moved_by
 from expnet_tf.data.expressions import INDEX
-from expnet_tf.data.looks import HAIR_CHANCE, HAIR_COLORS, Irises, mouth_colors, thick
+from expnet_tf.data.looks import HAIR_CHANCE, HAIR_COLORS, Irises, mouth_colors, thickened
 from expnet_tf.data.props import Prop
 from expnet_tf.data.shadow import Shadow, openness
 from expnet_tf.data.skin import Complexion, Skins, tone
 from expnet_tf.data.wardrobe import Part, Wardrobe, grey, procedural_skin
 from expnet_tf.morphable import MorphableModel
-from expnet_tf.render import Light, Surface, Texture
+from expnet_tf.render import Light, Surface
+from expnet_tf.texture import Texture
 
 MOUTH_OPENERS = ("jawOpen", "mouthUpperUpLeft", "mouthUpperUpRight", "mouthLowerDownLeft",
                  "mouthLowerDownRight", "mouthSmileLeft", "mouthSmileRight", "mouthStretchLeft",
@@ -93,7 +94,7 @@ class Scenery:
             self.bases = [bake(source, wardrobe.skin(i)) for i in range(len(wardrobe.skins))]
             self.hair = [(part, Texture.of(grey(texture))) for part, texture in wardrobe.hair]
             brows = [(part, grey(texture)) for part, texture in wardrobe.brows]
-            self.brows = [(part, Texture.of(t)) for part, t in brows + [(part, thick(t)) for part, t in brows]]
+            self.brows = [(part, Texture.of(t)) for part, t in brows + [(part, thickened(t)) for part, t in brows]]
             self.lashes = [(part, Texture.of(grey(texture))) for part, texture in wardrobe.lashes]
             self.irises = Irises(wardrobe.irises)
             self.teeth_texture, self.tongue_texture = Texture.of(wardrobe.teeth_texture), Texture.of(wardrobe.tongue[1])
@@ -121,7 +122,7 @@ class Scenery:
         grown = bool(rng.random() < 0.85)
         painted = self.skins.painted(base, hair_color, brow, not female, rng)
         if grown and wardrobe is None:
-            self.skins.crop_hair(painted, hair_color, rng)
+            self.skins.hair.cropped(painted, hair_color, rng)
         skin = Texture.of(painted)
         lights = tone(rng, brightness)
         colors = mouth_colors(model, rng, female) * lights.astype(np.float32)
@@ -277,37 +278,3 @@ def _half_turn(rotation: np.ndarray) -> np.ndarray:
     yaw = 0.5 * np.arctan2(rotation[0, 2], rotation[2, 2])
     c, s = np.cos(yaw), np.sin(yaw)
     return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
-
-
-@numba.njit(cache=True, error_model="numpy")
-def combined(weights, basis):
-    """sum of weights [k] times basis [k, m], float32, always in the same order: the same on every machine."""
-    out = np.zeros(basis.shape[1], np.float32)
-    for k in range(len(weights)):
-        w = weights[k]
-        if w != 0:
-            row = basis[k]
-            for i in range(len(out)):
-                out[i] += w * row[i]
-    return out
-
-
-@numba.njit(cache=True, error_model="numpy")
-def moved_by(points, rotation, translation):
-    """float32 [n, 3]: rotated and moved, in a fixed order of sums."""
-    out = np.empty((len(points), 3), np.float32)
-    for i in range(len(points)):
-        for c in range(3):
-            out[i, c] = (rotation[c, 0] * points[i, 0] + rotation[c, 1] * points[i, 1]
-                         + rotation[c, 2] * points[i, 2] + translation[c])
-    return out
-
-
-@numba.njit(cache=True, error_model="numpy")
-def mixed(first, second, share):
-    """uint8 images: share of 256 of the first, the rest of the second."""
-    a, b = first.reshape(-1), second.reshape(-1)
-    out = np.empty(a.shape, np.uint8)
-    for i in range(len(a)):
-        out[i] = (a[i] * share + b[i] * (256 - share) + 128) >> 8
-    return out.reshape(first.shape)

@@ -7,7 +7,9 @@ which are closer together than the edge of a soft shadow is wide.
 import numba
 import numpy as np
 
-from expnet_tf.render import WHITE, Surface, raster, vertex_normals
+from expnet_tf.raster import raster, vertex_normals
+from expnet_tf.render import Surface
+from expnet_tf.texture import WHITE, Texture
 
 GRID, CELL = 128, 2.4  # cells, and mm a cell: 30 cm, a head with its hair
 FAR = 2000.0  # mm: added to heights above the middle, so that they are positive
@@ -27,6 +29,7 @@ class Shadow:
         face = np.empty((GRID, GRID), np.int32)
         for surface in casters:
             if surface.transparent:
+                assert isinstance(surface.texture, Texture)
                 skin = (surface.uvs, surface.uv_triangles, surface.texture.texels, surface.texture.levels)
             else:
                 skin = (np.zeros((1, 2), np.float32), np.zeros_like(surface.triangles), WHITE.texels, WHITE.levels)

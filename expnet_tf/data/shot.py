@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from expnet_tf.camera import project, rotation_matrix, rotation_vector
-from expnet_tf.data import photo
+from expnet_tf.data import photo, surroundings
 from expnet_tf.data.expressions import GAZE, training_weights
 from expnet_tf.data.scene import Person, Scenery
 from expnet_tf.render import Light, over, render
@@ -114,9 +114,9 @@ def take(rng: np.random.Generator, scenery: Scenery, person: Person, size: int, 
     light = exposed(lighting(rng), person.albedo, rng)
     surfaces = scenery.surfaces(person, vertices, weights, rotation, translation, light, ratio * focal / distance)
     drawn = render(surfaces, focal * ratio, center * ratio, (made, made), light)
-    image = over(drawn, photo.background(rng, made))
+    image = over(drawn, surroundings.background(rng, made))
     if rng.random() < 0.1:
-        image = photo.occluder(image, points * ratio, rng)
+        image = surroundings.occluder(image, points * ratio, rng)
     image = photo.camera(image, side, size, rng)
     camera = np.array([focal, *center])
     return Shot(image, expression, pose, camera, np.concatenate([low, high - low]), points)

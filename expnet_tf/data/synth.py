@@ -28,6 +28,7 @@ from expnet_tf.morphable import open_face
 PEOPLE_PER_SHARD = 50
 JPEG_QUALITY = 95
 MIN_SIZE, MAX_SIZE = 64, 512
+SHEET_SIDE = 160  # px: larger images are shrunk for the contact sheet
 RUN = "synth.json"
 LOOKS = 2  # grows when the same seed gives other pictures: a folder must not hold both
 
@@ -169,6 +170,6 @@ def _write_contact_sheet(root: Path, count: int = 48) -> None:
     keys = labels.read_labels(root)["key"]
     chosen = keys[np.linspace(0, len(keys) - 1, min(count, len(keys))).astype(int)]
     pictures = [read_image(root / key)[..., ::-1] for key in chosen]
-    temporary = root / ".contact.tmp.png"
-    cv2.imwrite(str(temporary), contact_sheet(pictures))
-    temporary.replace(root / "contact.png")
+    if pictures[0].shape[0] > SHEET_SIDE:
+        pictures = [cv2.resize(p, (SHEET_SIDE, SHEET_SIDE), interpolation=cv2.INTER_AREA) for p in pictures]
+    write_whole(root / "contact.png", cv2.imencode(".png", contact_sheet(pictures))[1].tobytes())

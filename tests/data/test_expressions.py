@@ -1,4 +1,6 @@
-"""The distribution of expressions: names, bounds, what muscles exclude, and that it favours no side."""
+"""The distributions of expressions: names, bounds, what muscles exclude, and that they favour no side."""
+
+import hashlib
 
 import numpy as np
 import pytest
@@ -7,14 +9,17 @@ from expnet_tf.data.expressions import (
     BLENDSHAPES,
     GAZE,
     INDEX,
+    MOUTHS,
     PAIRED,
     SINGLE,
     TEMPLATES,
     UNUSED,
+    UPPER,
     USED,
     feasible,
     mirror_ids,
     sample_weights,
+    training_weights,
 )
 
 
@@ -22,6 +27,65 @@ from expnet_tf.data.expressions import (
 def samples() -> np.ndarray:
     rng = np.random.default_rng(0)
     return np.array([sample_weights(rng) for _ in range(4000)])
+
+
+@pytest.fixture(scope="module")
+def trained() -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return np.array([training_weights(rng) for _ in range(6000)])
+
+
+def test_the_basis_distribution_stays_as_it_is():
+    """The shipped face model's expression basis was made of these numbers (seed 2018, before training images got a
+    distribution of their own)."""
+    rng = np.random.default_rng(2018)
+    weights = np.round([sample_weights(rng) for _ in range(500)], 9)
+    expected = "7b3ddea1570b47b73fb1546b2d6e2c0c87dd5eb8d5c0f750cd2d7be3ee38beb8"
+    assert hashlib.sha256(weights.tobytes()).hexdigest() == expected
+
+
+def test_training_shows_every_unit_strong(trained):
+    """Also closed lips over a dropped jaw, which free mixtures hardly ever have."""
+    for name in USED:
+        assert (trained[:, INDEX[name]] > 0.4).mean() > 0.006, name
+    assert (trained[:, INDEX["mouthClose"]] > 0.4).mean() > 0.015
+
+
+def test_training_shows_single_units_and_single_sides(trained):
+    active = trained > 0.25
+    alone = active.sum(1) == 1
+    both = (active.sum(1) == 2) & np.array([row[:, None].nonzero()[0].size == 2 for row in active])
+    assert 0.05 < alone.mean() < 0.3
+    seen = {int(row.argmax()) for row in trained[alone]}
+    assert len(seen) >= 40  # of 43: each side of each pair by itself
+    assert both.mean() > 0.04
+
+
+def test_training_draws_brows_and_mouths_apart(trained):
+    """Brows say little about the mouth: a network must look at both."""
+    def of(*names: str) -> np.ndarray:
+        return trained[:, [INDEX[name] for name in names]].mean(1)
+
+    up, down = of("browInnerUp", "browOuterUpLeft", "browOuterUpRight"), of("browDownLeft", "browDownRight")
+    smile, jaw = of("mouthSmileLeft", "mouthSmileRight"), of("jawOpen")
+    for brow in (up, down):
+        for mouth in (smile, jaw):
+            assert abs(np.corrcoef(brow, mouth)[0, 1]) < 0.25
+    assert (up > 0.4).mean() > 0.05
+    assert (down > 0.4).mean() > 0.05
+
+
+def test_training_weights_are_feasible_and_favour_no_side(trained):
+    assert trained.min() >= 0
+    assert trained.max() <= 1
+    assert not trained[:, [INDEX[name] for name in UNUSED]].any()
+    assert (trained[:, INDEX["mouthClose"]] <= trained[:, INDEX["jawOpen"]]).all()
+    ids = mirror_ids()
+    difference = trained.mean(0) - trained[:, ids].mean(0)
+    spread = (trained - trained[:, ids]).std(0) / np.sqrt(len(trained))
+    assert (np.abs(difference) < 4.5 * spread + 1e-12).all()
+    one, other = (training_weights(np.random.default_rng(5)) for _ in range(2))
+    np.testing.assert_array_equal(one, other)
 
 
 def test_the_52_arkit_names():
@@ -38,11 +102,12 @@ def test_the_52_arkit_names():
 
 
 def test_templates_speak_of_known_units_in_range():
-    assert sum(chance for chance, _ in TEMPLATES.values()) == pytest.approx(1)
-    for name, (_, ranges) in TEMPLATES.items():
-        for unit, (low, high) in ranges.items():
-            assert unit in PAIRED or unit in SINGLE, f"{name}: {unit}"
-            assert 0 <= low < high <= 1
+    for table in (TEMPLATES, UPPER, MOUTHS):
+        assert sum(chance for chance, _ in table.values()) == pytest.approx(1)
+        for name, (_, ranges) in table.items():
+            for unit, (low, high) in ranges.items():
+                assert unit in PAIRED or unit in SINGLE, f"{name}: {unit}"
+                assert 0 <= low < high <= 1
 
 
 def test_mirror_swaps_left_and_right():

@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -334,6 +337,49 @@ def test_contact_sheet_fills_its_last_row():
     assert sheet[0, 0, 0] == 1
     assert sheet[4, 4, 0] == 5
     assert not sheet[4:, 8:].any()
+
+
+def test_large_images_make_no_larger_contact_sheet(tmp_path):
+    synthesize(tmp_path, 2, 1, size=256, seed=4, workers=1)
+    assert read_image(tmp_path / "contact.png").shape == (synth.SHEET_SIDE, 12 * synth.SHEET_SIDE, 3)
+
+
+def test_a_folder_of_another_kind_or_a_broken_one(tmp_path):
+    synthesize(tmp_path, 1, 1, size=64, workers=1)
+    (tmp_path / "synth.json").write_text("{")
+    with pytest.raises(ValueError, match=r"synth.json: not readable"):
+        synthesize(tmp_path, 1, 1, size=64, workers=1)
+    (tmp_path / "synth.json").unlink()
+    with pytest.raises(ValueError, match=r"labels-00000-of-00001.npz but no synth.json, so another run"):
+        synthesize(tmp_path, 1, 1, size=64, workers=1)
+
+
+@pytest.mark.slow
+def test_vector_instructions_do_not_show(tmp_path):
+    """The same bytes, pixels and labels, where numpy, OpenCV, OpenBLAS and numba do without AVX."""
+    code = """
+import hashlib, numpy as np
+from expnet_tf.data.synth import shots
+digest = hashlib.sha256()
+for person in range(4):
+    identity, taken = shots(3, person, 2, 96, None)
+    for shot in taken:
+        for part in (identity, shot.image, shot.expression, *(np.float32(x) for x in (shot.pose, shot.points))):
+            digest.update(part.tobytes())
+print(digest.hexdigest())
+"""
+    plain = {
+        "NPY_DISABLE_CPU_FEATURES": "AVX2 FMA3 AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL",
+        "OPENCV_CPU_DISABLE": "AVX2,AVX,FP16,SSE4.2,SSE4.1", "OPENBLAS_CORETYPE": "Prescott",
+        "NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path),
+    }
+    found = [
+        subprocess.run([sys.executable, "-W", "ignore", "-c", code], env=os.environ | extra, text=True,
+                       capture_output=True, check=True).stdout.strip()
+        for extra in ({}, plain)
+    ]  # fmt: skip
+    assert len(found[0]) == 64
+    assert found[0] == found[1]
 
 
 def test_makehuman_assets(shared):

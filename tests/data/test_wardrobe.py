@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from expnet_tf.data.atlas import HEIGHT, WIDTH
+from expnet_tf.data.synth import fingerprint, scenery, synthesize
 from expnet_tf.data.wardrobe import AssetError, Wardrobe, load_part, load_texture, procedural_skin
 from expnet_tf.morphable import MorphableModel, open_face
 
@@ -160,6 +161,22 @@ def test_a_folder_that_lacks_a_kind(tmp_path, face, lost):
 def test_no_folder_at_all(tmp_path, face):
     with pytest.raises(AssetError, match="not a MakeHuman asset folder"):
         Wardrobe.open(tmp_path / "nowhere", face)
+
+
+def test_changed_assets_are_another_run(tmp_path, face):
+    """A stopped run does not go on with other skins; nor does one without assets go on with some."""
+    root = asset_folder(tmp_path / "assets", face)
+    before = fingerprint(root)
+    run = {"identities": 1, "per_identity": 1, "size": 64, "workers": 1}
+    assert synthesize(tmp_path / "out", **run, assets=root) == 1
+    assert synthesize(tmp_path / "out", **run, assets=root) == 0
+    with pytest.raises(ValueError, match=r"rendered with assets [0-9a-f]{64}, not None; choose an empty folder"):
+        synthesize(tmp_path / "out", **run)
+    write_png(root / "hair/one/one.png", (9, 9, 9, 255))
+    scenery.cache_clear()
+    assert fingerprint(root) != before
+    with pytest.raises(ValueError, match=f"^{re.escape(str(tmp_path))}.*rendered with assets"):
+        synthesize(tmp_path / "out", **run, assets=root)
 
 
 def test_a_part_that_does_not_fit_the_head_is_not_worn(tmp_path, face):
