@@ -22,7 +22,7 @@ from scipy.optimize import least_squares, lsq_linear
 from expnet_tf.camera import project, rotation_matrix, rotation_vector
 from expnet_tf.data.expressions import sample_weights
 from expnet_tf.data.fitting import fit, solve_pose
-from expnet_tf.data.shot import head_turn
+from expnet_tf.data.scenes.shot import head_turn
 from expnet_tf.data.views import project_orthographic
 from expnet_tf.morphable import open_face
 

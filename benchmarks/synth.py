@@ -21,7 +21,8 @@ from unittest import mock
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the processes of a run have it
 
 from expnet_tf import render as rendering
-from expnet_tf.data import scene, shot, synth
+from expnet_tf.data import synth
+from expnet_tf.data.scenes import scene, shot
 
 PER_PERSON = 8
 # Where each stage's function is looked up when it is called, and the stage.

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expnet_tf.camera import rotation_matrix, rotation_vector
-from expnet_tf.data.gauss_newton import Minimum, Unknowns, minimise
-from expnet_tf.data.landmark_fits import (
+from expnet_tf.data.solver.gauss_newton import Minimum, Unknowns, minimise
+from expnet_tf.data.solver.landmark_fits import (
     BOUND,
     LANDMARKS,
     Fit,

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expnet_tf.camera import rotation_matrix
-from expnet_tf.data.boxqp_jax import solve_box
-from expnet_tf.data.landmark_fits import (
+from expnet_tf.data.solver.boxqp_jax import solve_box
+from expnet_tf.data.solver.landmark_fits import (
     BOUND,
     Fit,
     check_settings,
@@ -28,7 +28,7 @@ from expnet_tf.data.landmark_fits import (
     prior,
     report,
 )
-from expnet_tf.data.tolerances import EXACT, HALVINGS, RENEWED, RIDGE, STEPS, TOLERANCE, WEAK_PIVOT
+from expnet_tf.data.solver.tolerances import EXACT, HALVINGS, RENEWED, RIDGE, STEPS, TOLERANCE, WEAK_PIVOT
 from expnet_tf.data.views import NEAREST, Views
 from expnet_tf.morphable import MorphableModel
 

@@ -1,4 +1,4 @@
-"""`expnet pack`: labels and their images -> TFRecord shards, split by person (what they hold: records.py).
+"""`expnet pack`: labels and their images -> TFRecord shards, split by person (what they hold: packed.py).
 
 A run that was stopped goes on: plan.json, written first, holds a fingerprint of the labels and the arguments, and
 shards that are whole are kept (pack_shard.py). manifest.json comes last. Records lie in shuffled order, so that a
@@ -8,6 +8,7 @@ reader that goes through a shard from front to back meets people well mixed.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -19,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from expnet_tf.data import records
 from expnet_tf.data.framing import DETECTOR, JPEG_QUALITY
 from expnet_tf.data.pack_plan import Folder, Options, PackError, common, fingerprint, open_folders, plan_jobs
 from expnet_tf.data.pack_shard import NOTES, STATISTICS, Job, is_whole, pack_shard, read_note
+from expnet_tf.data.packed import MANIFEST, MEAN, SCHEMA, SPLITS, index_name
 from expnet_tf.files import write_whole
 
 PLAN, FAILURES = "plan.json", "failures.csv"
@@ -44,7 +45,7 @@ def pack(
     *,
     source: str | Path | None = None,
     workers: int | None = None,
-    progress: Callable[[int], None] = lambda images: None,
+    progress: Callable[[int, int], None] = lambda images, total: None,
 ) -> Packing:
     """Packs label folders into `out`.
 
@@ -55,7 +56,7 @@ def pack(
         options: None: all defaults.
         source: the images of all folders; None: labels.json says where they are, or they lie beside it.
         workers: processes; None: one a core.
-        progress: called with the number of images of each shard that is done, or was.
+        progress: called with the images done and their total, at first and as shards end.
 
     Raises:
         PackError: arguments that cannot be, labels that do not go together, fewer than two people, a split of
@@ -69,28 +70,31 @@ def pack(
     root, mark = Path(out), fingerprint(opened, options)
     done = _found(root, mark)
     if done is not None:
-        progress(sum(done["splits"][split]["images"] for split in records.SPLITS) + done["left_out"]["failed"])
+        images = sum(done["splits"][split]["images"] for split in SPLITS) + done["left_out"]["failed"]
+        progress(images, images)
         return Packing(done, 0, done["left_out"]["failed"])
     jobs = plan_jobs(root, opened, options)
     (root / NOTES).mkdir(parents=True, exist_ok=True)
     write_whole(root / PLAN, f"{json.dumps({'fingerprint': mark})}\n".encode())
-    packed = _run([job for split in records.SPLITS for job in jobs[split]], workers, progress)
-    notes = {split: [read_note(job.path) for job in jobs[split]] for split in records.SPLITS}
+    packed = _run([job for split in SPLITS for job in jobs[split]], workers, progress)
+    notes = {split: [read_note(job.path) for job in jobs[split]] for split in SPLITS}
     failures = [(f"{one.prefix}{key}", "the source has no such image.") for one in opened for key in one.missing]
-    for note in (note for split in records.SPLITS for note in notes[split]):
+    for note in (note for split in SPLITS for note in notes[split]):
         failures += [(key, reason) for key, reason in json.loads(str(note["failures"]))]
     _write_failures(root, failures)
-    for split in records.SPLITS:
+    for split in SPLITS:
         if not sum(len(note["places"]) for note in notes[split]):
             raise PackError(f"no image of the split {split} could be packed; {root / FAILURES} says why.")
-    splits = {split: _finish_split(root, split, jobs[split], notes[split]) for split in records.SPLITS}
-    _write_mean(root, notes["train"])
+    splits = {split: _finish_split(root, split, jobs[split], notes[split]) for split in SPLITS}
+    files = {index_name(split): splits[split].pop("index") for split in SPLITS}
+    files[MEAN] = _write_mean(root, notes["train"])
     manifest = {
-        **_facts(opened, options, [note for split in records.SPLITS for note in notes[split]], len(failures)),
+        **_facts(opened, options, [note for split in SPLITS for note in notes[split]], len(failures)),
         "splits": splits,
+        "files": files,
         "fingerprint": mark,
     }
-    write_whole(root / records.MANIFEST, f"{json.dumps(manifest, indent=1)}\n".encode())
+    write_whole(root / MANIFEST, f"{json.dumps(manifest, indent=1)}\n".encode())
     for left in (root / PLAN, *root.glob(".*.tmp")):  # the second: of processes that were killed
         left.unlink()
     shutil.rmtree(root / NOTES)
@@ -99,7 +103,7 @@ def pack(
 
 def _found(root: Path, mark: str) -> dict[str, Any] | None:
     """The manifest where all is done already; raises PackError where the folder holds something else."""
-    for name in (records.MANIFEST, PLAN):
+    for name in (MANIFEST, PLAN):
         try:
             found = json.loads((root / name).read_bytes())
             known = found["fingerprint"]
@@ -109,24 +113,23 @@ def _found(root: Path, mark: str) -> dict[str, Any] | None:
             raise PackError(f"{root / name} cannot be read ({error!r}); choose an empty folder.") from error
         if known != mark:
             raise PackError(f"{root} holds records of other labels or other arguments; choose an empty folder.")
-        return found if name == records.MANIFEST else None
+        return found if name == MANIFEST else None
     if any(root.glob("*.tfrecord")):
         raise PackError(f"{root} holds TFRecord files of something else; choose an empty folder.")
     return None
 
 
-def _run(jobs: list[Job], workers: int | None, progress: Callable[[int], None]) -> int:
+def _run(jobs: list[Job], workers: int | None, progress: Callable[[int, int], None]) -> int:
     """Packs the shards that are not there; returns the number of records written."""
-    packed, waiting = 0, []
-    for job in jobs:
-        if is_whole(job.path):
-            progress(len(job.order))
-        else:
-            waiting.append(job)
+    waiting = [job for job in jobs if not is_whole(job.path)]
+    total = sum(len(job.order) for job in jobs)
+    packed, done = 0, total - sum(len(job.order) for job in waiting)
+    progress(done, total)
     count = min(workers or os.cpu_count() or 1, len(waiting))
     for images, written in _parallel(waiting, count) if count > 1 else map(pack_shard, waiting):
         packed += written
-        progress(images)
+        done += images
+        progress(done, total)
     return packed
 
 
@@ -151,7 +154,7 @@ def _parallel(jobs: list[Job], workers: int) -> Iterator[tuple[int, int]]:
 
 
 def _finish_split(root: Path, split: str, jobs: list[Job], notes: list[dict[str, Any]]) -> dict[str, Any]:
-    """Writes the split's index and returns its share of the manifest."""
+    """Writes the split's index; returns its share of the manifest, and the index's sha256 as `index`."""
     shards, people = {}, set()
     places = []
     for number, (job, note) in enumerate(zip(jobs, notes, strict=True)):
@@ -160,13 +163,14 @@ def _finish_split(root: Path, split: str, jobs: list[Job], notes: list[dict[str,
         people |= set(note["subjects"].tolist())
         places.append(np.c_[np.full(count, number), note["places"]])
     index = np.concatenate(places).astype(np.int64)
-    _write_array(root / records.index_name(split), index)
+    digest = _write_array(root / index_name(split), index)
     statistics = {}
     for name in STATISTICS:
         total, squares = sum(note[f"sums_{name}"] for note in notes) / len(index)
         spread = np.sqrt(np.maximum(squares - total**2, 0))
         statistics[name] = {"mean": total.round(5).tolist(), "std": spread.round(5).tolist()}
-    return {"images": len(index), "subjects": len(people), "shards": shards, "statistics": statistics}
+    facts = {"images": len(index), "subjects": len(people), "shards": shards, "statistics": statistics}
+    return {**facts, "index": digest}
 
 
 def _facts(opened: list[Folder], options: Options, notes: list[dict[str, Any]], failed: int) -> dict[str, Any]:
@@ -174,7 +178,7 @@ def _facts(opened: list[Folder], options: Options, notes: list[dict[str, Any]], 
     factors = np.concatenate([note["factor"] for note in notes])
     low, middle, high = (round(float(value), 4) for value in np.percentile(factors, [5, 50, 95]))
     return {
-        "schema": records.SCHEMA,
+        "schema": SCHEMA,
         "size": options.size,
         "crop": options.crop,
         "factor": middle if options.crop == "none" else options.framing().factor,
@@ -202,19 +206,25 @@ def _facts(opened: list[Folder], options: Options, notes: list[dict[str, Any]], 
     }
 
 
-def _write_mean(root: Path, notes: list[dict[str, Any]]) -> None:
-    """The mean image of the training split; sums of whole numbers, so no order or share of the work changes it."""
+def _write_mean(root: Path, notes: list[dict[str, Any]]) -> str:
+    """The mean image of the training split; sums of whole numbers, so no order or share of the work changes it.
+
+    Returns its sha256.
+    """
     count = sum(len(note["places"]) for note in notes)
-    _write_array(root / "mean_image.npy", (sum(note["pixels"] for note in notes) / count).astype(np.float32))
+    return _write_array(root / MEAN, (sum(note["pixels"] for note in notes) / count).astype(np.float32))
 
 
 def _write_failures(root: Path, failures: list[tuple[str, str]]) -> None:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([("key", "reason"), *failures])
-    write_whole(root / FAILURES, text.getvalue().encode())
+    # Reasons name paths, which need not be UTF-8.
+    write_whole(root / FAILURES, text.getvalue().encode(errors="backslashreplace"))
 
 
-def _write_array(path: Path, array: np.ndarray) -> None:
+def _write_array(path: Path, array: np.ndarray) -> str:
+    """Returns the sha256 of the file."""
     data = io.BytesIO()
     np.save(data, array, allow_pickle=False)
     write_whole(path, data.getvalue())
+    return hashlib.sha256(data.getvalue()).hexdigest()

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from expnet_tf.data import labels, records
+from expnet_tf.data import labels, packed
 from expnet_tf.data.framing import CROPS, JPEG_QUALITY, Framing
 from expnet_tf.data.pack_shard import Job
 from expnet_tf.data.sources import Source, open_source
@@ -78,7 +78,7 @@ def open_folders(folders: Sequence[str | Path], options: Options, source: str | 
     if not folders:
         raise PackError("no labels folder is named.")
     paths = [Path(folder) for folder in folders]
-    names = [path.resolve().name for path in paths]
+    names = [path.resolve().name.encode(errors="backslashreplace").decode() for path in paths]
     if len(paths) == 1:
         prefixes = [""]
     elif len(set(names)) == len(names):
@@ -103,8 +103,12 @@ def common(opened: list[Folder], name: str) -> str:
 
 def _open(path: Path, prefix: str, options: Options, source: str | Path | None) -> Folder:
     columns = labels.read_labels(path)
+    try:
+        "".join(columns["subject"].tolist()).encode()  # a key that is not UTF-8 is missing in every source
+    except UnicodeEncodeError as error:
+        raise PackError(f"{path}: a subject's name holds {error.object[error.start]!r}, which is not UTF-8.") from None
     facts = _facts(path)
-    images = open_source(source or _source_path(path, facts))
+    images = open_source(_source_path(path, facts) if source is None else source)
     keep, left_out = np.ones(len(columns["key"]), bool), {}
     for name, limit, column in (
         ("residual", options.max_residual, columns["quality"]),
@@ -143,7 +147,7 @@ def _source_path(folder: Path, facts: dict[str, Any]) -> Path:
 
 def fingerprint(opened: list[Folder], options: Options) -> str:
     """sha256 over everything that decides what the shards hold, but for the images' bytes."""
-    digest = hashlib.sha256(json.dumps([records.SCHEMA, JPEG_QUALITY, vars(options)]).encode())
+    digest = hashlib.sha256(json.dumps([packed.SCHEMA, JPEG_QUALITY, vars(options)]).encode())
     for one in opened:
         known = [one.prefix, one.facts.get("camera"), one.source.describe()["fingerprint"]]
         digest.update(json.dumps(known).encode())
@@ -155,7 +159,7 @@ def fingerprint(opened: list[Folder], options: Options) -> str:
 def plan_jobs(root: Path, opened: list[Folder], options: Options) -> dict[str, list[Job]]:
     """The shards of each split. Raises PackError for labels of fewer than two people."""
     places = _split(opened, options)
-    return {split: _shards(root, split, places[split], opened, options) for split in records.SPLITS}
+    return {split: _shards(root, split, places[split], opened, options) for split in packed.SPLITS}
 
 
 def _split(opened: list[Folder], options: Options) -> dict[str, np.ndarray]:
@@ -186,6 +190,6 @@ def _shards(root: Path, split: str, places: np.ndarray, opened: list[Folder], op
             parts.append((one.source.part(numbers.tolist()), one.prefix, columns))
         # The parts are sorted by folder: where each record of the plan is among them.
         order = np.argsort(np.argsort(some[:, 0], kind="stable"), kind="stable")
-        path = root / records.shard_name(split, index, count)
+        path = root / packed.shard_name(split, index, count)
         jobs.append(Job(path, parts, order, common(opened, "camera"), options.framing()))
     return jobs

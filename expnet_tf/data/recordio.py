@@ -13,40 +13,24 @@ from __future__ import annotations
 import copy
 import mmap
 import os
-import struct
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import Any, overload
 
 import numpy as np
 
+from expnet_tf.data.recordio_scan import FIRST, HEADER, MAGIC, MAGIC_BYTES, MIDDLE, PART, find
 from expnet_tf.data.sources import Source, SourceError
 
-MAGIC = 0xCED7230A
 OLD_MAGIC = 0x3ED7230A
-_MAGIC_BYTES = struct.pack("<I", MAGIC)
-_PART = struct.Struct("<II")
-_HEADER = struct.Struct("<IfQQ")
-_WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
-
-
-class _DamagedError(ValueError):
-    """A record that is not whole: why, as the second half of a sentence."""
-
-
-class _Head(NamedTuple):
-    number: int  # id in the header: the writer's index key
-    labels: tuple[float, ...]
-    has_image: bool
-    end: int  # byte after the record
 
 
 class RecordIO(Source):
     """The images of a .rec file, in the order of their index keys.
 
     Key `0000045/00001234.jpg` is the image of person 45 with the index key 1234. Records that are cut off or
-    damaged are in `unreadable`. Without .idx, or after its last entry, the .rec is read from front to back; `notes`
-    say so.
+    damaged are in `unreadable`. What the .idx leaves out, or all where there is none, is found by reading the .rec
+    from front to back; `notes` say so.
     """
 
     kind = "recordio"
@@ -67,61 +51,27 @@ class RecordIO(Source):
             raise SourceError(f"{path} cannot be read ({error.strerror or error}).") from error
 
     def _find(self, data: mmap.mmap) -> None:
-        """Finds every record: those of the index, then what follows the last of them."""
+        """Finds every record and says what is odd about the file. Raises SourceError."""
         magic = int.from_bytes(data[:4], "little")
         if magic != MAGIC:
             old = ", the number of files that MXNet itself rejects" if magic == OLD_MAGIC else ""
             raise SourceError(f"{self.path} begins with {magic:#010x}{old}; RecordIO begins with {MAGIC:#010x}.")
-        images: dict[int, tuple[int, int]] = {}  # index key -> person, offset
-        damaged: dict[int, str] = {}
-        announced, end = None, 0
         entries = self._entries()
-        for number, offset in entries:
-            try:
-                head = _head(data, offset)
-                if head.has_image:
-                    images[number] = _person(head), offset
-                elif number == 0 and head.labels:
-                    announced = int(head.labels[0]) - 1
-                end = max(end, head.end)
-            except _DamagedError as error:
-                damaged[number] = str(error)
-        found, fresh = 0, 0
-        while end < len(data):
-            offset = end
-            try:
-                head = _head(data, offset)
-                end = head.end
-                found += 1
-                if head.has_image:
-                    fresh = head.number if head.number not in images else max(images) + 1
-                    images[fresh] = _person(head), offset
-                    damaged.pop(fresh, None)
-                elif head.number == 0 and head.labels:
-                    announced = int(head.labels[0]) - 1
-            except _DamagedError as error:
-                if not entries:
-                    damaged[-1 - offset] = str(error)
-                # On to the next place where a record could begin: a multiple of 4.
-                end = max(end, offset + 4)
-                while end < len(data) and data[end : end + 4] != _MAGIC_BYTES:
-                    step = data.find(_MAGIC_BYTES, end)
-                    end = len(data) if step < 0 else -(-step // 4) * 4
-        if found:
-            index, name = self.path.with_suffix(".idx"), self.path.name
-            if entries:
-                self.notes.append(f"{index.name} ends early: {found} records after its last were found in {name}.")
-            else:
-                why = "lists no record" if index.exists() else "is not there"
-                self.notes.append(f"{index.name} {why}: {name} was read from front to back ({found} records).")
-        if announced is not None and announced != len(images):
-            self.notes.append(f"Record 0 speaks of {announced} images; {len(images)} can be read.")
-        if not images:
-            raise SourceError(f"{self.path} holds no image that can be read; {len(damaged)} records are damaged.")
-        for number in sorted(damaged):
-            name = f"record {number}" if number >= 0 else f"record at byte {-1 - number}"
-            self.unreadable.append((name, f"{name} of {self.path} {damaged[number]}."))
-        self._take([(number, *images[number]) for number in sorted(images)])
+        found = find(data, entries)
+        index, name = self.path.with_suffix(".idx"), self.path.name
+        if found.between:
+            self.notes.append(f"{index.name} leaves out {found.between} records before its last; they are in {name}.")
+        if found.after and entries:
+            self.notes.append(f"{index.name} ends early: {found.after} records after its last were found in {name}.")
+        elif found.after:
+            why = "lists no record" if index.exists() else "is not there"
+            self.notes.append(f"{index.name} {why}: {name} was read from front to back ({found.after} records).")
+        if found.announced is not None and found.announced != len(found.images):
+            self.notes.append(f"Record 0 speaks of {found.announced} images; {len(found.images)} can be read.")
+        if not found.images:
+            raise SourceError(f"{self.path} holds no image that can be read; {len(found.damaged)} records are damaged.")
+        self.unreadable = [(record, f"{record} of {self.path} {why}.") for record, why in found.damaged.items()]
+        self._take([(number, *found.images[number]) for number in sorted(found.images)])
 
     def _take(self, rows: list[tuple[int, int, int]] | np.ndarray) -> None:
         """Index key, person and offset of each image."""
@@ -135,7 +85,8 @@ class RecordIO(Source):
         entries, bad = [], 0
         for line in _read_text(path).splitlines():
             fields = line.split("\t")
-            if len(fields) == 2 and all(field.strip().isdecimal() for field in fields):
+            # More than 20 digits are no 64-bit number, and Python turns no more than 4,300 into one.
+            if len(fields) == 2 and all(f.strip().isdecimal() and len(f.strip()) <= 20 for f in fields):
                 entries.append((int(fields[0]), int(fields[1])))
             elif line.strip():
                 bad += 1
@@ -146,18 +97,18 @@ class RecordIO(Source):
     def _bytes(self, index: int) -> bytes:
         if self._file is None:
             self._file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        parts, at, flag = [], int(self._offsets[index]), _FIRST
-        while flag in (_FIRST, _MIDDLE):
-            magic, word = _PART.unpack(os.pread(self._file, _PART.size, at).ljust(_PART.size, b"\0"))
+        parts, at, flag = [], int(self._offsets[index]), FIRST
+        while flag in (FIRST, MIDDLE):
+            magic, word = PART.unpack(os.pread(self._file, PART.size, at).ljust(PART.size, b"\0"))
             flag, length = word >> 29, word & (1 << 29) - 1
-            part = os.pread(self._file, length, at + _PART.size)
+            part = os.pread(self._file, length, at + PART.size)
             if magic != MAGIC or len(part) != length:
                 raise SourceError(f"{self.keys[index]} of {self.path} is cut off, or the file was changed.")
             parts.append(part)
-            at += _PART.size + -(-length // 4) * 4
-        record = _MAGIC_BYTES.join(parts)
-        count: int = _HEADER.unpack_from(record)[0]
-        return record[_HEADER.size + 4 * count :]
+            at += PART.size + -(-length // 4) * 4
+        record = MAGIC_BYTES.join(parts)
+        count: int = HEADER.unpack_from(record)[0]
+        return record[HEADER.size + 4 * count :]
 
     def part(self, indices: Sequence[int] | np.ndarray) -> RecordIO:
         made = copy.copy(self)
@@ -195,48 +146,6 @@ class _Numbers(Sequence[str]):
         if not -len(self) <= index < len(self):
             raise IndexError(index)
         return self._form.format(*(int(column[index]) for column in self._columns))
-
-
-def _head(data: mmap.mmap, offset: int) -> _Head:
-    """The head of the record at a byte of the file; raises _DamagedError."""
-    parts: list[tuple[int, int]] = []  # start, length
-    at, flag = offset, _FIRST
-    while flag in (_FIRST, _MIDDLE):
-        if at % 4 or at + _PART.size > len(data):
-            raise _DamagedError(f"begins or goes on at byte {at:,}; the file has {len(data):,}")
-        magic, word = _PART.unpack_from(data, at)
-        expected = (_MIDDLE, _LAST) if parts else (_WHOLE, _FIRST)
-        flag, length = word >> 29, word & (1 << 29) - 1
-        if magic != MAGIC:
-            raise _DamagedError(f"has {magic:#010x} in place of {MAGIC:#010x} at byte {at:,}")
-        if flag not in expected:
-            raise _DamagedError(
-                f"has a part of kind {flag} at byte {at:,}; {expected[0]} or {expected[1]} belongs there"
-            )
-        if at + _PART.size + length > len(data):
-            raise _DamagedError(f"is cut off: it ends at byte {at + _PART.size + length:,}, the file has {len(data):,}")
-        parts.append((at + _PART.size, length))
-        at += _PART.size + -(-length // 4) * 4
-    size = sum(length for _, length in parts) + 4 * (len(parts) - 1)
-    start = parts[0][0]
-    whole: Any = data
-    if len(parts) > 1:
-        whole, start = _MAGIC_BYTES.join(data[first : first + length] for first, length in parts), 0
-    if size < _HEADER.size:
-        raise _DamagedError(f"has {size} bytes, its header alone {_HEADER.size}")
-    flag, label, number, _ = _HEADER.unpack_from(whole, start)
-    if _HEADER.size + 4 * flag > size:
-        raise _DamagedError(f"announces {flag} labels and has {size} bytes")
-    labels = struct.unpack_from(f"<{min(flag, 2)}f", whole, start + _HEADER.size) if flag else (label,)
-    return _Head(number, labels, size > _HEADER.size + 4 * flag, min(at, len(data)))
-
-
-def _person(head: _Head) -> int:
-    """The label as the number of a person; raises _DamagedError."""
-    label = head.labels[0]
-    if not (0 <= label < 2**31 and label == int(label)):
-        raise _DamagedError(f"has the label {label:g}; the number of a person is expected")
-    return int(label)
 
 
 def _read_text(path: Path) -> str:

@@ -1,48 +1,43 @@
-"""Packed folders: what a record holds, and reading them with tf.data or with plain Python, in the same order.
+"""Reading packed folders with tf.data or with plain Python, in the same order; packed.py says what is in them.
 
-A packed folder, written by `expnet pack` (pack.py), holds for each split TFRecord shards and
-`SPLIT.index.npy`, int64 [n, 3]: shard number, offset and length of each record. Records are read by their place,
-so an epoch is a true permutation of the whole split, given by (seed, epoch) alone, and a run that was stopped
-begins at any batch without reading those before. A record is a tf.train.Example:
-  image       the crop, S x S, as JPEG
-  key         where the image is from, UTF-8          subject  whose face it is, UTF-8
-  expression  float32 [29] sigma units                identity float32 [99] sigma units
-  pose        float32 [6], as in the label files      camera   float32 [3]: f, cx, cy
-  box         float32 [4]: x, y, w, h                 points   float32 [68, 2]
-  quality     float32 [1]: residual
-Focal length, centre, box, points, residual, and under scaled orthography the pose's scale, tx and ty, are in px of
-the stored crop. The pixels are the same on both paths, bit for bit.
+Records are read by their place in the index, so an epoch is a true permutation of the whole split, given by (seed,
+epoch) alone, and a run that was stopped begins at any batch without reading those before. The pixels are the same on
+both paths, bit for bit.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
 
-from expnet_tf.data import labels
+from expnet_tf.data.packed import MANIFEST, SPLITS, WIDTHS, Packed, RecordError, open_packed
 from expnet_tf.data.tfrecord import FormatError, decode_example, unframe
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-SCHEMA = "expnet.packed/1"
-MANIFEST = "manifest.json"
-SPLITS = ("train", "validation")
-WIDTHS = {**labels.WIDTHS, "quality": (1,)}
+__all__ = [
+    "MANIFEST",
+    "SPLITS",
+    "WIDTHS",
+    "Example",
+    "Packed",
+    "RecordError",
+    "Records",
+    "batches",
+    "dataset",
+    "open_packed",
+    "plain_batches",
+    "read_plain",
+]
+
 MAX_OPEN = 100  # shards of a split that are kept open; a process may often have 1,024 files, on macOS 256
-
-
-class RecordError(ValueError):
-    """A packed folder, shard or record that cannot be used: one sentence that names the file."""
 
 
 class Example(NamedTuple):
@@ -54,71 +49,6 @@ class Example(NamedTuple):
     subject: str
 
 
-@dataclass(frozen=True)
-class Packed:
-    """A packed folder, as its manifest states it."""
-
-    folder: Path
-    size: int  # S, px
-    crop: str  # none, boxes, detect
-    factor: float  # side of the crop over max(w, h) of the box; with crop "none" the median of what was found
-    detector: str  # whose boxes the crops are about: "labels", or the detector's name
-    camera: str  # pinhole, orthographic
-    counts: dict[str, int]  # records of each split
-    shards: dict[str, list[Path]]
-    manifest: dict[str, Any]
-
-    def mean_image(self) -> np.ndarray:
-        """float32 [S, S, 3]: the mean of the training split's images. Raises RecordError."""
-        mean = _array(self.folder / "mean_image.npy")
-        if mean.shape != (self.size, self.size, 3) or mean.dtype != np.float32:
-            raise RecordError(f"{self.folder / 'mean_image.npy'} is {mean.dtype} {mean.shape}; pack the labels again.")
-        return mean
-
-
-def shard_name(split: str, index: int, count: int) -> str:
-    return f"{split}-{index:05d}-of-{count:05d}.tfrecord"
-
-
-def index_name(split: str) -> str:
-    return f"{split}.index.npy"
-
-
-def open_packed(folder: str | Path) -> Packed:
-    """The packed folder; reads no record.
-
-    Raises:
-        RecordError: no manifest (packing has not ended), another schema, or a shard that is gone or of another length.
-    """
-    root = Path(folder)
-    path = root / MANIFEST
-    try:
-        manifest = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        state = "packing has not ended there; run expnet pack again" if root.is_dir() else "no such folder"
-        raise RecordError(f"{path} does not exist ({state}).") from None
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{path} cannot be read ({error}).") from error
-    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
-        found = manifest.get("schema") if isinstance(manifest, dict) else None
-        raise RecordError(f"{path} has the schema {found!r}; {SCHEMA!r} is read.")
-    try:
-        shards = {split: [root / name for name in manifest["splits"][split]["shards"]] for split in SPLITS}
-        counts = {split: int(manifest["splits"][split]["images"]) for split in SPLITS}
-        sizes = {
-            path: manifest["splits"][split]["shards"][path.name]["bytes"] for split in SPLITS for path in shards[split]
-        }
-        size, factor = int(manifest["size"]), float(manifest["factor"])
-        names = {name: str(manifest[name]) for name in ("crop", "detector", "camera")}
-    except (KeyError, TypeError, ValueError) as error:
-        raise RecordError(f"{path} lacks or garbles {error}; pack the labels again.") from error
-    for shard, length in sizes.items():
-        if not shard.is_file() or shard.stat().st_size != length:
-            state = f"has {shard.stat().st_size:,} bytes" if shard.is_file() else "is not there"
-            raise RecordError(f"{shard} {state}; the manifest says {length:,} bytes.")
-    return Packed(root, size, factor=factor, counts=counts, shards=shards, manifest=manifest, **names)
-
-
 class Records:
     """The records of one split by number: a `len()` and an index, which is all that loaders such as grain ask for.
 
@@ -127,18 +57,10 @@ class Records:
 
     def __init__(self, packed: Packed, split: str) -> None:
         """Raises RecordError for an unknown split or an index that does not fit the manifest."""
-        if split not in SPLITS:
-            raise RecordError(f"{packed.folder} has no split {split!r}; it has {' and '.join(SPLITS)}.")
-        path = packed.folder / index_name(split)
-        self._places = _array(path)
+        self._places = packed.places(split)
         self._paths = packed.shards[split]
         self._size = packed.size
         self._files: dict[int, int] = {}
-        count = packed.counts[split]
-        if self._places.shape != (count, 3) or self._places.dtype != np.int64:
-            raise RecordError(f"{path} has shape {self._places.shape}; the manifest says {count} records.")
-        if count and not 0 <= self._places[:, 0].min() <= self._places[:, 0].max() < len(self._paths):
-            raise RecordError(f"{path} names shards that are not there; pack the labels again.")
 
     def __len__(self) -> int:
         return len(self._places)
@@ -321,12 +243,3 @@ def _plan(packed: Packed, split: str, batch_size: int, seed: int | None, epoch: 
         return batches(packed.counts[split], batch_size, seed, epoch, skip)
     except ValueError as error:
         raise RecordError(f"{packed.folder}, split {split}: {error}") from error
-
-
-def _array(path: Path) -> np.ndarray:
-    try:
-        with path.open("rb") as file:
-            array: np.ndarray = np.load(file, allow_pickle=False)
-            return array
-    except (OSError, ValueError, EOFError) as error:
-        raise RecordError(f"{path} cannot be read ({error}); pack the labels again.") from error

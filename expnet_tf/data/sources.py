@@ -13,6 +13,7 @@ import copy
 import hashlib
 import os
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ class SourceError(ValueError):
 class Sample:
     """One image as it is stored; nothing is decoded yet."""
 
-    key: str  # unique in the source, path-like, forward slashes
+    key: str  # unique in the source, path-like, forward slashes; can be written as UTF-8
     identity: str  # whose face it is
     image_bytes: bytes
 
@@ -111,26 +112,44 @@ class _Files(Source):
         return path.read_bytes()
 
 
+def _printable(text: str) -> str:
+    """The same text; bytes of a file name that are not UTF-8 as \\udcNN."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _take_printable(keys: Sequence[str], people: Sequence[str]) -> tuple[list[int], list[tuple[str, str]]]:
+    """The numbers of the keys that label files and records can hold, which are UTF-8; why the others cannot be used."""
+    kept, bad = [], []
+    for number, (key, person) in enumerate(zip(keys, people, strict=True)):
+        shown = _printable(key)
+        if shown == key and _printable(person) == person:
+            kept.append(number)
+        else:
+            bad.append((shown, f"{shown} has a name that is not UTF-8 and cannot stand in label files; rename it."))
+    return kept, bad
+
+
 class FolderTree(_Files):
-    """A folder a person, as CASIA-WebFace comes; sorted, hidden files and folders left out."""
+    """A folder a person, as CASIA-WebFace comes; sorted, hidden files and folders left out.
+
+    Links to folders are followed; where one leads to a folder that is there already, `notes` say so.
+    """
 
     kind = "casia"
 
     def __init__(self, path: Path) -> None:
         """Raises SourceError when no person's folder with an image is there, or a folder cannot be read."""
-        keys: list[str] = []
-        loose = 0
         problems: list[OSError] = []
-        for folder, folders, files in os.walk(path, onerror=problems.append):
-            folders[:] = sorted(name for name in folders if name[0] != ".")
-            found = sorted(name for name in files if name[0] != "." and name.lower().endswith(SUFFIXES))
-            below = Path(folder).relative_to(path).as_posix()
-            if below == ".":
-                loose = len(found)
-            else:
-                keys += [f"{below}/{name}" for name in found]
+        folders, again = _images_by_folder(path, problems)
+        loose = len(folders.pop(".", []))
+        keys = [f"{below}/{name}" for below in sorted(folders, key=lambda one: one.split("/"))
+                for name in sorted(folders[below])]  # fmt: skip
+        kept, unusable = _take_printable(keys, keys)
+        keys = [keys[number] for number in kept]
         if problems and not keys:
             raise SourceError(f"{problems[0].filename} cannot be read ({problems[0].strerror}).")
+        if unusable and not keys:
+            raise SourceError(f"{path}: {unusable[0][1]} So it is with all {len(unusable)} images.")
         if not keys:
             what = f"{loose} images but no folder with images" if loose else "no image"
             raise SourceError(
@@ -142,9 +161,41 @@ class FolderTree(_Files):
         if len(tops) == 1 and all("/" in name for name in people):
             people = [name.split("/", 1)[1] for name in people]
         super().__init__(path, keys, people)
-        self.unreadable = [(os.path.relpath(e.filename, path), f"cannot be read ({e.strerror})") for e in problems]
+        self.unreadable = [
+            (_printable(os.path.relpath(one.filename, path)), f"cannot be read ({one.strerror})") for one in problems
+        ] + unusable
+        if again:
+            self.notes.append(f"{again} links lead to folders that were read already and are left out.")
         if loose:
             self.notes.append(f"{loose} images directly in {path.name} belong to nobody and are left out.")
+
+
+def _images_by_folder(root: Path, problems: list[OSError]) -> tuple[dict[str, list[str]], int]:
+    """{folder below root: names of images in it}, and the number of links that are left out.
+
+    Each folder is read once, so that no circle of links is walked for ever and no image counts for two people. What
+    lies below the root itself comes first.
+    """
+    real_root = os.path.realpath(root)
+    seen = {str(parent) for parent in Path(real_root).parents}
+    found: dict[str, list[str]] = {}
+    waiting, again = deque([(str(root), real_root)]), 0
+    while waiting:
+        start, real = waiting.popleft()
+        for folder, folders, files in os.walk(start, onerror=problems.append):
+            here = os.path.normpath(os.path.join(real, os.path.relpath(folder, start)))
+            if here in seen:
+                folders.clear()
+                again += 1
+                continue
+            seen.add(here)
+            images = [name for name in files if name[0] != "." and name.lower().endswith(SUFFIXES)]
+            if images:
+                found[Path(folder).relative_to(root).as_posix()] = images
+            folders[:] = sorted(name for name in folders if name[0] != ".")
+            links = [os.path.join(folder, name) for name in folders if os.path.islink(os.path.join(folder, name))]
+            waiting += ((link, os.path.realpath(link)) for link in links)
+    return found, again
 
 
 class SyntheticFolder(_Files):
@@ -162,7 +213,10 @@ class SyntheticFolder(_Files):
         if not keys or not (path / keys[0]).exists():
             first = f" ({keys[0]} is not there)" if keys else ""
             raise SourceError(f"{path} holds labels but not their images{first}; name the folder with the images.")
-        super().__init__(path, keys, columns["subject"].tolist())
+        people = columns["subject"].tolist()
+        kept, unusable = _take_printable(keys, people)
+        super().__init__(path, [keys[number] for number in kept], [people[number] for number in kept])
+        self.unreadable = unusable
 
 
 def open_source(path: str | Path) -> Source:
@@ -173,6 +227,10 @@ def open_source(path: str | Path) -> Source:
     """
     from expnet_tf.data.recordio import RecordIO
 
+    if not str(path):  # Path would take it for the folder of the process
+        raise SourceError(
+            "The path of the images is empty; a folder with a folder a person, or train.rec, is expected."
+        )
     path = Path(path)
     if path.is_file() and path.suffix == ".rec":
         return RecordIO(path)

@@ -18,9 +18,9 @@ import cv2
 import numpy as np
 
 from expnet_tf.data import labels
-from expnet_tf.data.scene import Scenery
-from expnet_tf.data.shot import FRAME, Shot, contact_sheet, face_box_vertices, take
-from expnet_tf.data.wardrobe import Wardrobe
+from expnet_tf.data.scenes.scene import Scenery
+from expnet_tf.data.scenes.shot import FRAME, Shot, contact_sheet, face_box_vertices, take
+from expnet_tf.data.scenes.wardrobe import Wardrobe
 from expnet_tf.files import write_whole
 from expnet_tf.image import crop, read_image
 from expnet_tf.morphable import open_face

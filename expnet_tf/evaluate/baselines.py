@@ -8,7 +8,7 @@ since a photo does not tell its own.
 The weakness of the plain form: the neutral shape explains part of an open mouth by a tilted, nearer head. A pose from
 other points trades it for another (docs/baselines.md), so it is left as the paper describes it.
 
-dlib's model must not be used commercially (see data/dlib_landmarks.py); this is for comparison only.
+dlib's model must not be used commercially (see data/labelling/dlib_landmarks.py); this is for comparison only.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from expnet_tf.camera import NOMINAL_FOCAL
-from expnet_tf.data.dlib_landmarks import DlibLandmarks
 from expnet_tf.data.fitting import LANDMARKS, fit, solve_pose
+from expnet_tf.data.labelling.dlib_landmarks import DlibLandmarks
 from expnet_tf.evaluate.methods import EXPRESSION, Blendshapes, Box, expression_blendshapes
 from expnet_tf.image import ImageError
 from expnet_tf.morphable import open_face

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import os
 import shutil
 import struct
 from itertools import pairwise
@@ -84,6 +85,9 @@ def test_the_manifest_tells_what_is_there(faces, packed):
     for split in SPLITS:
         for name, facts in manifest["splits"][split]["shards"].items():
             assert hashlib.sha256((packed / name).read_bytes()).hexdigest() == facts["sha256"]
+    assert set(manifest["files"]) == {"mean_image.npy", "train.index.npy", "validation.index.npy"}
+    for name, digest in manifest["files"].items():
+        assert hashlib.sha256((packed / name).read_bytes()).hexdigest() == digest
     train = np.stack([e.labels["expression"] for s, e in examples(packed).values() if s == "train"]).astype(float)
     statistics = manifest["splits"]["train"]["statistics"]["expression"]
     np.testing.assert_allclose(statistics["mean"], train.mean(0), atol=1e-5)
@@ -106,8 +110,8 @@ def test_the_same_arguments_give_the_same_bytes_and_a_second_run_does_nothing(fa
     pack([faces], tmp_path, SMALL, workers=1)
     assert files(tmp_path) == files(packed)
     seen = []
-    assert pack([faces], tmp_path, SMALL, progress=seen.append).packed == 0
-    assert (sum(seen), files(tmp_path)) == (12, files(packed))
+    assert pack([faces], tmp_path, SMALL, progress=lambda *step: seen.append(step)).packed == 0
+    assert (seen, files(tmp_path)) == ([(12, 12)], files(packed))
 
 
 @pytest.mark.slow
@@ -139,7 +143,9 @@ def test_a_stopped_run_goes_on(faces, packed, tmp_path, monkeypatch):
     assert not list(tmp_path.glob(".*"))
     (tmp_path / ".0123.tmp").write_bytes(b"x")  # what kill -9 leaves of a shard
     (tmp_path / shards[0]).write_bytes((tmp_path / shards[0]).read_bytes()[:-1] + b"x")
-    assert pack([faces], tmp_path, SMALL, workers=1).packed == 12 - 3
+    seen = []
+    assert pack([faces], tmp_path, SMALL, workers=1, progress=lambda *step: seen.append(step)).packed == 12 - 3
+    assert seen == [(3, 12), (6, 12), (9, 12), (12, 12)]  # the second shard of three was whole
     assert files(tmp_path) == files(packed)
 
 
@@ -172,6 +178,28 @@ def test_bad_images_are_listed_and_the_others_packed(faces, tmp_path):
     assert "is not a JPEG" in rows["0000001/001.jpg"]
     assert "does not exist" in rows["0000002/003.jpg"]
     assert set(examples(tmp_path / "out")) == set(read_labels(faces)["key"]) - set(rows)
+
+
+def test_names_that_are_not_utf_8_are_listed_or_refused(faces, tmp_path):
+    """\udcff is how Python reads the byte 0xff of a file name; a record and failures.csv hold UTF-8."""
+
+    def a_key(columns):
+        columns["key"][0] = "0000001/\udcff.jpg"
+
+    def a_subject(columns):
+        columns["subject"][0] = "\udcff"
+
+    folder = copy_of(faces, tmp_path / os.fsdecode(b"fa\xffces"), a_key)
+    (folder / "0000001" / "001.jpg").rename(folder / "0000001" / "\udcff.jpg")
+    (folder / "0000001" / "002.jpg").write_bytes(b"")
+    done = pack([folder, faces], tmp_path / "out", SMALL, workers=1)
+    assert (done.packed, done.failed) == (22, 2)
+    with (tmp_path / "out" / "failures.csv").open(encoding="utf-8") as file:
+        rows = {row["key"]: row["reason"] for row in csv.DictReader(file)}
+    assert rows[r"fa\udcffces/0000001/\udcff.jpg"] == "the source has no such image."
+    assert r"fa\udcffces is empty" in rows[r"fa\udcffces/0000001/002.jpg"]
+    with pytest.raises(PackError, match=r"a subject's name holds '\\udcff', which is not UTF-8"):
+        pack([copy_of(faces, tmp_path / "subject", a_subject)], tmp_path / "out", SMALL)
 
 
 def test_several_folders_keep_their_people_apart(faces, tmp_path):
@@ -208,6 +236,8 @@ def test_images_are_where_labels_json_or_the_argument_says(faces, packed, tmp_pa
         assert set(one) == set(other)
     with pytest.raises(SourceError, match="nowhere does not exist"):
         pack([tmp_path / "named"], tmp_path / "out", SMALL)
+    with pytest.raises(SourceError, match="The path of the images is empty"):
+        pack([tmp_path / "absolute"], tmp_path / "out", SMALL, source="")
     with pytest.raises(SourceError, match="holds labels but not their images"):
         pack([labels_only("nothing")], tmp_path / "out", SMALL)
 

@@ -1,5 +1,6 @@
 """Reading packed folders: both paths alike to the bit, orders given by (seed, epoch), damage named."""
 
+import hashlib
 import json
 import os
 import pickle
@@ -12,16 +13,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from expnet_tf.data import records
 from expnet_tf.data.pack import pack
 from expnet_tf.data.pack_plan import Options
+from expnet_tf.data.packed import index_name, open_packed
 from expnet_tf.data.records import (
     WIDTHS,
     RecordError,
     Records,
     batches,
     dataset,
-    open_packed,
     plain_batches,
     read_plain,
 )
@@ -156,19 +156,24 @@ def test_records_by_number_travel_to_a_worker(folder):
         own[9]
 
 
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def rewrite(folder: Path, change) -> None:
     """Changes the first training record, with right checksums, index and manifest."""
     packed = open_packed(folder)
     features = decode_example(Records(packed, "train").raw(0))
     change(features)
     shard = packed.shards["train"][0]
-    index = np.load(folder / records.index_name("train"))
+    index = np.load(folder / index_name("train"))
     record = frame(encode_example(features))
     shard.write_bytes(shard.read_bytes() + record)
     index[0, 1:] = shard.stat().st_size - len(record), len(record)
-    np.save(folder / records.index_name("train"), index)
+    np.save(folder / index_name("train"), index)
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["splits"]["train"]["shards"][shard.name]["bytes"] = shard.stat().st_size
+    manifest["files"][index_name("train")] = sha256(folder / index_name("train"))
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -206,41 +211,9 @@ def test_a_flipped_byte_is_seen_by_both_paths(damaged):
         list(dataset(packed, "train", 2))
 
 
-def test_what_is_no_packed_folder_is_refused_in_one_sentence(damaged, tmp_path):
-    with pytest.raises(RecordError, match=r"nowhere/manifest\.json does not exist \(no such folder\)"):
-        open_packed(tmp_path / "nowhere")
-    with pytest.raises(RecordError, match=r"packing has not ended there; run expnet pack again"):
-        open_packed(tmp_path)
-    manifest = damaged / "manifest.json"
-    text = manifest.read_text()
-    for broken, message in [
-        ("{", "cannot be read"),
-        ("[]", "has the schema None; 'expnet.packed/1' is read"),
-        (text.replace("expnet.packed/1", "expnet.packed/9"), "has the schema 'expnet.packed/9'"),
-        (text.replace('"camera"', '"kamera"', 1), "lacks or garbles 'camera'"),
-    ]:
-        manifest.write_text(broken)
-        with pytest.raises(RecordError, match=message):
-            open_packed(damaged)
-    manifest.write_text(text)
-    packed = open_packed(damaged)
-    with pytest.raises(RecordError, match="has no split 'test'; it has train and validation"):
-        Records(packed, "test")
+def test_batches_that_cannot_be_are_refused_in_one_sentence(folder):
+    packed = open_packed(folder)
     with pytest.raises(RecordError, match="9 records do not fill one batch of 10"):
         dataset(packed, "train", 10, seed=1)
     with pytest.raises(RecordError, match="batch_size 0, skip 0: at least 1 and 0"):
         list(plain_batches(packed, "train", 0))
-    shard = packed.shards["train"][2]
-    size = shard.stat().st_size
-    shard.write_bytes(shard.read_bytes()[:-1])
-    with pytest.raises(RecordError, match=rf"00002-of-00003\.tfrecord has {size - 1:,} bytes; the manifest says"):
-        open_packed(damaged)
-    shard.unlink()
-    with pytest.raises(RecordError, match=r"00002-of-00003\.tfrecord is not there"):
-        open_packed(damaged)
-    np.save(damaged / "train.index.npy", np.zeros((2, 3), np.int64))
-    with pytest.raises(RecordError, match=r"train\.index\.npy has shape \(2, 3\); the manifest says 9 records"):
-        Records(packed, "train")
-    (damaged / "mean_image.npy").write_bytes(b"x")
-    with pytest.raises(RecordError, match=r"mean_image\.npy cannot be read"):
-        packed.mean_image()

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 
 from expnet_tf.camera import project, rotation_matrix, transform
-from expnet_tf.data import photo, synth
-from expnet_tf.data import shot as shot_module
+from expnet_tf.data import synth
 from expnet_tf.data.labels import read_labels, shard_name
-from expnet_tf.data.shot import FRAME, contact_sheet, face_box_vertices
+from expnet_tf.data.scenes import photo
+from expnet_tf.data.scenes import shot as shot_module
+from expnet_tf.data.scenes.shot import FRAME, contact_sheet, face_box_vertices
+from expnet_tf.data.scenes.wardrobe import AssetError
 from expnet_tf.data.synth import face_crops, scenery, shots, synthesize
-from expnet_tf.data.wardrobe import AssetError
 from expnet_tf.image import read_image
 from expnet_tf.morphable import open_face
 from expnet_tf.render import Surface, render

@@ -1,0 +1,1 @@
+"""expnet label: the paper's section III-B over a data set."""

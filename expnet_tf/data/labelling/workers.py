@@ -1,0 +1,97 @@
+"""Who makes the shards of a labelling run: processes of this machine (joblib) or the workers of a Dask cluster.
+
+Both call shard.make_shard, which may be called again: a worker that dies takes nothing with it but the time of
+its shard.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+
+from expnet_tf.data.labelling.shard import Record, Share, make_shard
+
+RETRIES = 3  # of a shard whose worker failed
+ANSWER_S = 20  # seconds that a scheduler may take to answer
+
+
+class WorkerError(RuntimeError):
+    """The workers cannot be had, or died: one sentence."""
+
+
+class Processes:
+    """Processes of this machine."""
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+
+    def __call__(self, shares: list[Share]) -> Iterator[Record]:
+        """Raises WorkerError when a process is killed from outside; shards that are done stay."""
+        try:
+            from joblib import Parallel, delayed, parallel_config
+            from joblib.externals.loky.process_executor import TerminatedWorkerError
+        except ImportError as error:
+            raise WorkerError(
+                "several processes need joblib (pip install 'expnet_tf[train]'); --workers 1 needs nothing"
+            ) from error
+
+        with parallel_config("loky", n_jobs=min(self._workers, max(len(shares), 1)), inner_max_num_threads=1):
+            try:
+                yield from Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="n_jobs")(
+                    delayed(in_worker)(share) for share in shares
+                )
+            except TerminatedWorkerError as error:
+                raise WorkerError(
+                    "a worker process was killed, perhaps for want of memory; the finished shards are kept: run the "
+                    "same command again, with fewer --workers"
+                ) from error
+
+
+class Cluster:
+    """The workers of a Dask scheduler. They need this package, and the same folders under the same paths."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    def __call__(self, shares: list[Share]) -> Iterator[Record]:
+        """Raises WorkerError when the scheduler does not answer or a shard's workers died again and again."""
+        try:
+            from distributed import Client, KilledWorker, as_completed
+        except ImportError as error:
+            raise WorkerError("--scheduler needs Dask (pip install 'expnet_tf[cluster]')") from error
+        try:
+            client = Client(self._address, timeout=ANSWER_S)
+        except (OSError, ValueError) as error:
+            raise WorkerError(f"no Dask scheduler answers at {self._address} ({error})") from error
+        with client:
+            # Named by folder and shard: a second run that starts meanwhile waits for the same work.
+            futures = [
+                client.submit(in_worker, share, key=f"expnet-label-{_name(share)}", retries=RETRIES, pure=False)
+                for share in shares
+            ]
+            try:
+                for future in as_completed(futures):
+                    yield future.result()
+            except KilledWorker as error:
+                raise WorkerError(f"the workers of a shard died again and again ({error})") from error
+            finally:
+                client.cancel(futures)
+
+
+def _name(share: Share) -> str:
+    return f"{hashlib.sha256(share.out.encode()).hexdigest()[:12]}-{share.index}-of-{share.count}"
+
+
+def in_worker(share: Share) -> Record:
+    """make_shard in a process of which there is one a core."""
+    import cv2
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    cv2.setNumThreads(1)
+    return make_shard(share)
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,1 @@
+"""What synthetic photos are made of: people, clothes, light, cameras."""
