@@ -17,11 +17,11 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from expnet_tf.data.labels import read_labels
 from expnet_tf.image import crop, read_image
 from expnet_tf.morphable import open_face
 from expnet_tf.network import load_model, read_info
-from expnet_tf.train.batches import STILL, FaceBatches
-from expnet_tf.train.compact import r_squared, vertex_error
+from expnet_tf.train.metrics import r_squared, vertex_error
 
 ASSETS = Path(__file__).resolve().parent.parent / "expnet_tf" / "assets"
 
@@ -30,6 +30,19 @@ def blendshapes(model: keras.Model, crops: list[np.ndarray]) -> np.ndarray:
     """uint8 crops -> blendshape weights before clipping [n, 52]: a clipped tie would hide which smile is larger."""
     codes = keras.ops.convert_to_numpy(model.predict(np.stack(crops), batch_size=64, verbose=0)["expression"])
     return codes.astype(np.float64) @ open_face().expression_to_blendshapes
+
+
+def synthetic(model: keras.Model, size: int, factor: float, folder: Path) -> dict:
+    labels = read_labels(folder)
+    crops = [
+        crop(read_image(folder / key), box, size, factor) for key, box in zip(labels["key"], labels["box"], strict=True)
+    ]
+    predicted = model.predict(np.stack(crops), batch_size=250, verbose=0)["expression"]
+    return {
+        "images": len(crops),
+        **vertex_error(predicted, labels["expression"]),
+        "r2": r_squared(predicted, labels["expression"]).round(2).tolist(),
+    }
 
 
 def smile_pairs(model: keras.Model, size: int, factor: float, folder: Path) -> dict:
@@ -72,12 +85,7 @@ if __name__ == "__main__":
     network, info = load_model(path), read_info(path)
     figures: dict = {"model": info.id}
     if options.synthetic:
-        data = FaceBatches([options.synthetic], info.size, info.crop_factor, 250, STILL)
-        figures["synthetic"] = {
-            "images": len(data.images),
-            **vertex_error(network, data),
-            "r2": r_squared(network, data).round(2).tolist(),
-        }
+        figures["synthetic"] = synthetic(network, info.size, info.crop_factor, options.synthetic)
     if options.pairs:
         figures["pairs"] = smile_pairs(network, info.size, info.crop_factor, options.pairs)
     print(json.dumps(figures, indent=1))

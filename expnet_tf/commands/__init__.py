@@ -6,8 +6,9 @@
 
 from types import ModuleType
 
-from expnet_tf.commands import demo, export, models, predict, synth, verify
+from expnet_tf.commands import demo, evaluate, export, label, models, pack, predict, synth, train, verify
 
 COMMANDS: dict[str, ModuleType] = {
-    module.__name__.rsplit(".", 1)[1]: module for module in (predict, synth, export, verify, demo, models)
+    module.__name__.rsplit(".", 1)[1]: module
+    for module in (predict, synth, label, pack, train, evaluate, export, verify, demo, models)
 }

@@ -11,7 +11,7 @@ from expnet_tf.commands.common import FAILED, FINE, UsageError, command, count, 
 from expnet_tf.quiet import quiet
 
 if TYPE_CHECKING:
-    from expnet_tf.data.recipe import Recipe
+    from expnet_tf.data.labelling.recipe import Recipe
 
 FILES = ("openface", "pts", "npz")  # kinds of --landmarks, --shape, --pose that name a file or folder
 
@@ -35,7 +35,7 @@ def add(commands: Any) -> None:
           expnet label synthetic --out labels --landmarks dlib --prior 1.5
         """,
     )
-    parser.add_argument("source", type=Path, metavar="SOURCE", help="face images of people, see above")
+    parser.add_argument("source", metavar="SOURCE", help="face images of people, see above")
     out(parser)
     parser.add_argument(
         "--landmarks",
@@ -99,12 +99,12 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from expnet_tf.data.label_job import label, one_by_one
-    from expnet_tf.data.labelling import ToolsDiffer
+    from expnet_tf.data.labelling.job import label, one_by_one
+    from expnet_tf.data.labelling.recipe import RecipeError
+    from expnet_tf.data.labelling.shard import ToolsDiffer
+    from expnet_tf.data.labelling.workers import Cluster, Processes, WorkerError, cores
     from expnet_tf.data.labels import LabelError
-    from expnet_tf.data.recipe import RecipeError
     from expnet_tf.data.sources import SourceError, open_source
-    from expnet_tf.data.workers import Cluster, Processes, WorkerError, cores
 
     root = folder(options.out)
     if options.scheduler and options.workers:
@@ -123,7 +123,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _recipe(options: argparse.Namespace, kind: str) -> Recipe:
-    from expnet_tf.data.recipe import JAW_DEGREES, Recipe
+    from expnet_tf.data.labelling.recipe import JAW_DEGREES, Recipe
 
     return Recipe(
         landmarks=_absolute(options.landmarks),

@@ -43,8 +43,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--size", type=count, default=128, metavar="S", help="side of a record, px (default: 128)")
     parser.add_argument(
-        "--source",
-        type=Path,
+        "--source",  # a text: Path would turn an empty one into the present folder
         metavar="PATH",
         help="the images: a folder a person, train.rec, or synthetic faces (default: where labels.json says)",
     )
@@ -82,9 +81,13 @@ def run(options: argparse.Namespace) -> int:
     )
     try:
         with usage(PackError, LabelError, SourceError), quiet() as terminal, tqdm(unit="image", file=terminal) as bar:
-            done = pack(
-                options.labels, root, wanted, source=options.source, workers=options.workers, progress=bar.update
-            )
+
+            def show(images: int, total: int) -> None:
+                bar.total = total
+                bar.update(images - bar.n)
+                bar.refresh()
+
+            done = pack(options.labels, root, wanted, source=options.source, workers=options.workers, progress=show)
     except OSError as error:  # images that cannot be read are listed: what is left is a disk that is full, say
         print(
             f"expnet pack: {root} cannot be written ({error.strerror or error}); shards that are done are kept, and "

@@ -1,8 +1,8 @@
 """Packed folders: what is in one, and whether it is whole (written by pack.py, read by records.py).
 
-A packed folder, written by `expnet pack` (pack.py), holds for each split TFRecord shards and
-`SPLIT.index.npy`, int64 [n, 3]: shard number, offset and length of each record. mean_image.npy is the mean of the training split,
-manifest.json says how all of it was made, with the sha256 of each file. A record is a tf.train.Example:
+A packed folder, written by `expnet pack` (pack.py), holds for each split TFRecord shards and `SPLIT.index.npy`, int64
+[n, 3]: shard number, offset and length of each record. mean_image.npy is the mean of the training split, manifest.json
+says how all of it was made, with the sha256 of each file. A record is a tf.train.Example:
   image       the crop, S x S, as JPEG
   key         where the image is from, UTF-8          subject  whose face it is, UTF-8
   expression  float32 [29] sigma units                identity float32 [99] sigma units

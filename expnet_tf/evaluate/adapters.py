@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from expnet_tf.data.landmark_files import POINTS, NoLandmarks
-from expnet_tf.data.landmark_sources import FromFile, Landmarks, open_landmarks
-from expnet_tf.data.tables import TableError
+from expnet_tf.data.labelling.landmark_files import POINTS, NoLandmarks
+from expnet_tf.data.labelling.landmark_sources import FromFile, Landmarks, open_landmarks
+from expnet_tf.data.labelling.tables import TableError
 from expnet_tf.evaluate.baselines import expression_from_points
 from expnet_tf.evaluate.clips import DataError
 from expnet_tf.evaluate.datasets import read_clips

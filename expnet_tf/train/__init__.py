@@ -1,1 +1,1 @@
-"""Training: batches of labelled crops, losses in millimetres, and the runs that make the shipped weights."""
+"""Training: `expnet train`. Start reading at run.py; config.py has the recipes."""

@@ -4,6 +4,8 @@ A loss weighted by sigma starves the small components; the displacement that a c
 people look at (lips, lids, brows) weighs each component, and each combination of them, by what is seen.
 """
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 from keras import ops
@@ -100,3 +102,18 @@ class PoseError(keras.losses.Loss):
     def call(self, y_true, y_pred):
         scale = ops.convert_to_tensor(np.asarray(POSE_STD, np.float32))
         return ops.mean(ops.abs(y_pred - ops.cast(y_true, y_pred.dtype)) / scale, axis=-1)
+
+
+class HalfSquare(keras.losses.Loss):
+    """Half the sum of the squared differences, in units of `scale`: Caffe's Euclidean loss, and the paper's.
+
+    Keras' mean squared error is the mean over the components: 14.5 times less for 29 of them.
+    """
+
+    def __init__(self, scale: Sequence[float] = (1.0,), name: str = "half_square"):
+        super().__init__(name=name)
+        self.scale = np.asarray(scale, np.float32)
+
+    def call(self, y_true, y_pred):
+        error = (y_pred - ops.cast(y_true, y_pred.dtype)) / ops.convert_to_tensor(self.scale)
+        return 0.5 * ops.sum(error * error, axis=-1)

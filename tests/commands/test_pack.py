@@ -40,6 +40,19 @@ def test_packed_and_told(faces, tmp_path, capsys):
     assert f"The images are {packed.factor:.2f} times the box" in out
 
 
+def test_the_progress_bar_knows_how_many_there_are(faces, tmp_path, capfd):
+    count = len(list(faces.glob("0*/*.jpg")))
+    for _ in range(2):  # packed, and found there
+        assert expnet(faces, "--out", tmp_path, "--size", 64) == FINE
+        assert "100%|" in (said := capfd.readouterr().err)
+        assert f"{count}/{count}" in said
+
+
+def test_an_empty_source_is_a_usage_error(faces, tmp_path):
+    with pytest.raises(UsageError, match="The path of the images is empty"):
+        expnet(faces, "--out", tmp_path / "out", "--source", "")
+
+
 def test_the_arguments_arrive(faces, tmp_path):
     words = "--crop boxes --factor 1.25 --size 48 --validation-share 0.4 --max-residual 3 --max-active 5 --seed 9"
     assert expnet(faces, "--out", tmp_path, *words.split()) == FINE

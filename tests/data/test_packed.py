@@ -100,7 +100,7 @@ def test_a_record_beyond_its_shard_is_refused(damaged, place):
     index = np.load(damaged / "train.index.npy")
     index[7] = place
     np.save(damaged / "train.index.npy", index)
-    with pytest.raises(RecordError, match=r"train\.index\.npy: record 7 has -?[\d,]+ bytes at byte -?[\d,]+ of a shard"):
+    with pytest.raises(RecordError, match=r"train\.index\.npy: record 7 has [-\d,]+ bytes at byte [-\d,]+ of a shard"):
         open_packed(damaged).places("train")
 
 
@@ -118,8 +118,8 @@ def test_an_index_or_a_mean_that_does_not_fit_is_refused(damaged):
         with pytest.raises(RecordError, match=message):
             packed.places("train")
     # The header of a file announces more than any memory holds.
-    np.save(path, index)
-    path.write_bytes(path.read_bytes().replace(b"(9, 3), }         ", b"(9999999999999, 3)", 1).replace(b"3)   ", b"3), }", 1))
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<i8", "fortran_order": False, "shape": (10**15, 3)})
     with pytest.raises(RecordError, match=r"train\.index\.npy cannot be read"):
         packed.places("train")
     (damaged / "mean_image.npy").write_bytes(b"x")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from expnet_tf.data import recordio_scan
 from expnet_tf.data.recordio import RecordIO
 from expnet_tf.data.sources import SourceError, open_source
 
@@ -205,3 +206,94 @@ def test_a_file_that_shrank_since_it_was_opened_is_an_error_of_the_image(tmp_pat
     assert source.read(0).image_bytes == bytes(99)
     with pytest.raises(SourceError, match=r"0000002/00000002\.jpg of .*train\.rec is cut off"):
         source.read(1)
+
+
+@pytest.mark.parametrize("key", [2**63, 2**64 - 1, int("9" * 25)])
+def test_a_key_that_is_no_key_is_listed(tmp_path, key):
+    mxnet_file(tmp_path)
+    (tmp_path / "train.idx").write_text(MXNET_IDX.replace("2\t48", f"{key}\t48"))
+    source = open_source(tmp_path)
+    if key < 2**64:
+        assert contents(source) == [MXNET_IMAGES[0], MXNET_IMAGES[2]]
+        assert source.unreadable[0][0] == f"record {key}"
+        assert f"has the key {key}; keys below 2^63 are read" in source.unreadable[0][1]
+    else:  # no number at all: a line that counts as missing
+        assert contents(source) == MXNET_IMAGES
+        assert "1 lines of train.idx are not KEY<TAB>OFFSET." in source.notes
+
+
+def test_an_offset_of_any_size_is_listed_and_its_record_found(tmp_path):
+    mxnet_file(tmp_path)
+    (tmp_path / "train.idx").write_text(MXNET_IDX.replace("2\t48", f"2\t{2**63 + 4}\n77\t{'4' * 5000}"))
+    source = open_source(tmp_path)
+    assert contents(source) == MXNET_IMAGES
+    assert source.notes == [
+        "1 lines of train.idx are not KEY<TAB>OFFSET.",
+        "train.idx leaves out 1 records before its last; they are in train.rec.",
+    ]
+
+
+@pytest.mark.parametrize("ids", [[1, 2**63], [1, 2**64 - 1], [2**63 - 1, 2**63 - 1]])
+def test_an_id_that_is_no_key_is_listed(tmp_path, ids):
+    """The last: the second record of an id gets the next free key, and after the largest there is none."""
+    first = split_record(header(ids[0], 5.0) + b"first")
+    (tmp_path / "train.rec").write_bytes(first + split_record(header(ids[1], 5.0) + b"next"))
+    source = open_source(tmp_path)
+    assert [data for _, _, data in contents(source)] == [b"first"]
+    assert [key for key, _ in source.unreadable] == [f"record at byte {len(first)}"]
+    assert "keys below 2^63 are read" in source.unreadable[0][1]
+
+
+def test_the_keys_of_repeated_ids_are_found_without_looking_through_all(tmp_path, monkeypatch):
+    """For every record all keys were compared once: half an hour for CASIA's half million."""
+
+    def small(values, *others, **named):
+        nonlocal whole
+        whole += not others and len(values) > 1
+        return max(values, *others, **named)
+
+    whole = 0
+    monkeypatch.setattr(recordio_scan, "max", small, raising=False)
+    one = split_record(header(0, 5.0) + b"x")
+    (tmp_path / "train.rec").write_bytes(one * 500)
+    source = open_source(tmp_path)
+    assert list(source.keys) == [f"0000005/{number:08d}.jpg" for number in range(500)]
+    assert whole <= 1
+
+
+@pytest.mark.parametrize("missing", [["2\t48\n"], ["1\t0\n"], ["1\t0\n", "2\t48\n", "0\t156\n"]])
+def test_what_the_index_leaves_out_is_found_and_told(tmp_path, missing):
+    mxnet_file(tmp_path)
+    text = MXNET_IDX
+    for line in missing:
+        text = text.replace(line, "")
+    (tmp_path / "train.idx").write_text(text)
+    source = open_source(tmp_path)
+    assert contents(source) == MXNET_IMAGES
+    assert source.unreadable == []
+    assert source.notes == [f"train.idx leaves out {len(missing)} records before its last; they are in train.rec."]
+
+
+def test_a_damaged_record_that_the_index_leaves_out_is_listed_once(tmp_path):
+    """Its later parts look like records that begin wrongly."""
+    mxnet_file(tmp_path)
+    (tmp_path / "train.idx").write_text(MXNET_IDX.replace("2\t48\n", ""))
+    data = bytearray(MXNET_REC)
+    data[48:52] = b"????"
+    (tmp_path / "train.rec").write_bytes(data)
+    source = open_source(tmp_path)
+    assert contents(source) == [MXNET_IMAGES[0], MXNET_IMAGES[2]]
+    assert [key for key, _ in source.unreadable] == ["record at byte 48"]
+
+
+def test_two_records_under_one_key_are_both_read(tmp_path):
+    mxnet_file(tmp_path)
+    (tmp_path / "train.idx").write_text(MXNET_IDX.replace("2\t48", "1\t48"))
+    assert contents(open_source(tmp_path)) == MXNET_IMAGES
+
+
+def test_record_0_may_say_nonsense(tmp_path):
+    (tmp_path / "train.rec").write_bytes(
+        split_record(header(0, [float("nan"), float("inf")])) + split_record(header(1, 5.0) + b"x")
+    )
+    assert len(open_source(tmp_path)) == 1

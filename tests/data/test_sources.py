@@ -1,12 +1,15 @@
 """Folder trees and synthetic folders: which kind a path is, what is taken, and what is listed as unreadable."""
 
+import json
+import os
 import pickle
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from expnet_tf.data.labels import read_labels
+from expnet_tf.data.labels import read_labels, shard_name, write_shard
 from expnet_tf.data.sources import SourceError, open_source
 
 
@@ -56,6 +59,55 @@ def test_hidden_files_other_files_and_loose_images_are_left_out(tree):
     assert len(source) == 12
     assert source.keys[-1] == "0000004/003.PNG"
     assert source.notes == ["1 images directly in casia belong to nobody and are left out."]
+
+
+def test_links_to_folders_are_followed_once(tree, tmp_path):
+    """To a person elsewhere, to one that is there, into itself, up and out, and to a set whose part is linked too."""
+    other = tmp_path / "other"
+    shutil.copytree(tree / "0000001", other / "a" / "deep")
+    shutil.copytree(tree / "0000001", other / "b")
+    for name, target in {
+        "0000000": tree / "0000002", "0000001/again": tree / "0000001", "0000003/up": tmp_path, "0000009": other,
+        "0000008": other / "b",
+    }.items():  # fmt: skip
+        (tree / name).symlink_to(target)
+    source = open_source(tree)
+    expected = [f"{p:07d}/{n:03d}.jpg" for p in range(1, 5) for n in range(1, 4)]
+    expected += [f"{p}/{n:03d}.jpg" for p in ("0000008", "0000009/a/deep") for n in range(1, 4)]
+    assert list(source.keys) == expected
+    assert [sample.key for sample in source] == expected
+    assert source.notes == ["4 links lead to folders that were read already and are left out."]
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "7").symlink_to(tree / "0000004")
+    assert list(open_source(tmp_path / "linked").identities) == ["7"] * 3
+
+
+def test_names_that_are_not_utf_8_are_listed(tree, faces, tmp_path):
+    (tree / "0000001" / "001.jpg").rename(tree / "0000001" / os.fsdecode(b"\xff.jpg"))
+    (tree / "0000004").rename(tree / os.fsdecode(b"\xe9milie"))
+    source = open_source(tree)
+    assert [sample.key for sample in source] == list(source.keys)
+    assert len(source) == 8
+    assert [key for key, _ in source.unreadable] == [
+        r"0000001/\udcff.jpg",
+        *(rf"\udce9milie/{n:03d}.jpg" for n in (1, 2, 3)),
+    ]
+    assert all("has a name that is not UTF-8" in reason for _, reason in source.unreadable)
+    assert json.dumps(source.describe()).encode()
+    for folder in [path for path in tree.iterdir() if path.name[0] == "0"]:
+        shutil.rmtree(folder)
+    with pytest.raises(
+        SourceError, match=r"not UTF-8 and cannot stand in label files; rename it\. So it is with all 3"
+    ):
+        open_source(tree)
+
+    folder, columns = shutil.copytree(faces, tmp_path / "faces"), read_labels(faces)
+    columns["key"][1], columns["subject"][2] = "0000001/\ud800.jpg", "\udcff"
+    write_shard(folder / shard_name(0, 1), columns)
+    source = open_source(folder)
+    assert list(source.keys) == np.delete(columns["key"], [1, 2]).tolist()
+    assert [key for key, _ in source.unreadable] == [r"0000001/\ud800.jpg", columns["key"][2]]
+    assert source.describe()["images"] == 10
 
 
 def test_unreadable_images_are_listed_and_the_others_come(tree):
@@ -110,6 +162,8 @@ def test_a_source_travels_to_a_worker_whole_or_in_part(tree):
 
 
 def test_what_is_no_source_is_refused_in_one_sentence(tmp_path):
+    with pytest.raises(SourceError, match="The path of the images is empty; a folder with a folder a person"):
+        open_source("")
     with pytest.raises(SourceError, match="nowhere does not exist; a folder with a folder a person"):
         open_source(tmp_path / "nowhere")
     (tmp_path / "list.txt").write_text("x")

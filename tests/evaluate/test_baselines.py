@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from expnet_tf.camera import project
-from expnet_tf.data.dlib_landmarks import DlibError
+from expnet_tf.data.labelling.dlib_landmarks import DlibError
 from expnet_tf.evaluate.baselines import BASELINES, FACE, INNER, expression_from_points, normalise
 from expnet_tf.evaluate.methods import EXPRESSION
 from expnet_tf.image import read_image

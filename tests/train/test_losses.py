@@ -5,6 +5,7 @@ from expnet_tf.morphable import open_face
 from expnet_tf.network import POSE_STD
 from expnet_tf.train.losses import (
     Displacement,
+    HalfSquare,
     PointError,
     PoseError,
     ZoneShare,
@@ -73,3 +74,11 @@ def test_pose_error_is_in_standard_units():
     one_off = np.asarray(POSE_STD, np.float32)[None]
     assert abs(float(PoseError()(np.zeros((1, 6)), one_off)) - 1) < 1e-6
     assert keras.ops.shape(one_off) == (1, 6)
+
+
+def test_half_square_is_caffes_euclidean_loss():
+    z, other = np.random.default_rng(2).normal(size=(2, 5, 29)).astype(np.float32)
+    # EuclideanLossLayer: 1 / (2 N) sum over images and components.
+    assert abs(float(HalfSquare()(z, other)) - ((z - other) ** 2).sum() / (2 * 5)) < 1e-4
+    one_off = np.asarray(POSE_STD, np.float32)[None]
+    assert abs(float(HalfSquare(POSE_STD)(np.zeros((1, 6)), one_off)) - 3) < 1e-5

@@ -152,7 +152,7 @@ def _write_failures(path: Path, failures: list[Failure]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["key", "stage", "reason", "detail"])
     writer.writerows([failure.key, failure.stage, failure.reason, failure.detail] for failure in failures)
-    write_whole(path, text.getvalue().encode())
+    write_whole(path, text.getvalue().encode(errors="backslashreplace"))
 
 
 def _write_timings(path: Path, records: list[Record]) -> None:
