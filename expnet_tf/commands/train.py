@@ -86,13 +86,16 @@ def _positive(text: str) -> float:
 
 
 def run(options: argparse.Namespace) -> int:
-    from tqdm import tqdm
+    from expnet_tf.quiet import quiet
 
-    from expnet_tf.network import ModelError
-    from expnet_tf.train import report
-    from expnet_tf.train.config import CONFIGS, Job, JobError, TrainingError
-    from expnet_tf.train.distribute import Hosts
-    from expnet_tf.train.run import train
+    with quiet():  # the imports alone: a run of hours says at once what goes wrong
+        from tqdm import tqdm
+
+        from expnet_tf.network import ModelError
+        from expnet_tf.train import report
+        from expnet_tf.train.config import CONFIGS, Job, JobError, TrainingError
+        from expnet_tf.train.distribute import Hosts
+        from expnet_tf.train.run import train
 
     names = ("target", "epochs", "batch_size", "learning_rate", "precision")
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}

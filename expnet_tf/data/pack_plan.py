@@ -51,6 +51,9 @@ class Options:
             raise PackError(f"size {self.size}; {SIZES[0]} to {SIZES[1]} px can be packed.")
         if not 0 < self.validation_share < 1:
             raise PackError(f"validation share {self.validation_share:g}; a number between 0 and 1 is expected.")
+        for name, limit in (("max-residual", self.max_residual), ("max-active", self.max_active)):
+            if limit is not None and not limit >= 0:
+                raise PackError(f"{name} {limit:g}; a limit of 0 or more is expected.")
         if self.seed < 0 or self.per_shard < 1:
             raise PackError(f"seed {self.seed}, {self.per_shard} records a shard: at least 0 and 1 are expected.")
 

@@ -129,7 +129,10 @@ def open_packed(folder: str | Path) -> Packed:
     try:
         manifest = json.loads(path.read_bytes())
     except FileNotFoundError:
-        state = "packing has not ended there; run expnet pack again" if root.is_dir() else "no such folder"
+        state = "no such folder"
+        if root.is_dir():
+            begun = any(root.glob("*.tfrecord"))
+            state = "packing has not ended there; run expnet pack again" if begun else "expnet pack makes such a folder"
         raise RecordError(f"{path} does not exist ({state}).") from None
     except (OSError, ValueError) as error:
         raise RecordError(f"{path} cannot be read ({error}).") from error

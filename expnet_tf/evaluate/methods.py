@@ -100,6 +100,8 @@ class FileCodes:
         self.space = str(arrays.get("space", f"{self.name}, its own space"))
         self.id = f"file:{sha256(file)[:16]}"
         self._codes = arrays["codes"].astype(np.float64)
+        if np.isinf(self._codes).any():
+            raise CodesError(f"{file}: codes hold infinite values; finite numbers are expected, or NaN for no answer.")
         count = len(self._codes)
         scales = arrays.get("scale", np.ones(count)).astype(np.float64).round(4).tolist()
         settings = arrays.get("setting", np.full(count, "")).tolist()
@@ -151,7 +153,8 @@ def _read(file: Path) -> dict[str, np.ndarray]:
     except FileNotFoundError:
         raise CodesError(f"{file}: no such file of codes.") from None
     except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
-        raise CodesError(f"{file}: not a readable .npz file of codes ({error}).") from error
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "no npz archive, or a damaged one"
+        raise CodesError(f"{file}: not a readable .npz file of codes ({reason}).") from error
     missing = [name for name in ("path", "codes") if name not in arrays]
     if missing:
         raise CodesError(f"{file}: lacks {' and '.join(missing)}; it has {', '.join(arrays) or 'nothing'}.")

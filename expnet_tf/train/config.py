@@ -50,7 +50,7 @@ def paper() -> Config:
     penalty in the loss, on all that is trained: kernels, biases, the scales and shifts of batch normalisation);
     rate 1e-3, divided by 10 each time the validation loss saturates, until that no longer helps. No augmentation; the
     training set's mean image is taken off. The paper leaves open when a loss counts as saturated: here three
-    epochs without a new best, and two cuts in a row that brought none end the run.
+    epochs without a new best, and a cut that brings none within three more ends the run.
 
     Cost: not known for CASIA (500,000 images); a ResNet-101 at batch 144 needs more than 24 GiB of memory.
     """

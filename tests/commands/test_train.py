@@ -27,9 +27,8 @@ def test_arguments_are_checked(tmp_path, capsys):
 
 def test_data_that_is_not_packed(tmp_path, capsys):
     assert main(["train", "--data", str(tmp_path), "--out", str(tmp_path / "run")]) == USAGE
-    assert (
-        f"expnet train: {tmp_path / 'manifest.json'} does not exist (packing has not ended" in capsys.readouterr().err
-    )
+    sentence = f"expnet train: {tmp_path / 'manifest.json'} does not exist (expnet pack makes such a folder)"
+    assert sentence in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

@@ -306,6 +306,7 @@ def test_boxes_and_the_orthographic_camera(faces, tmp_path):
         (Options(size=8), "size 8; 32 to 1024 px"),
         (Options(validation_share=1.0), "validation share 1; a number between 0 and 1"),
         (Options(seed=-1), "seed -1"),
+        (Options(max_residual=-1.0), "max-residual -1; a limit of 0 or more"),
     ],
 )
 def test_arguments_that_cannot_be(faces, tmp_path, options, message):

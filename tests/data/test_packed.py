@@ -35,6 +35,9 @@ def without_sums(folder: Path) -> None:
 def test_what_is_no_packed_folder_is_refused_in_one_sentence(damaged, tmp_path):
     with pytest.raises(RecordError, match=r"nowhere/manifest\.json does not exist \(no such folder\)"):
         open_packed(tmp_path / "nowhere")
+    with pytest.raises(RecordError, match=r"expnet pack makes such a folder"):
+        open_packed(tmp_path)
+    (tmp_path / "train-00000-of-00001.tfrecord").touch()
     with pytest.raises(RecordError, match=r"packing has not ended there; run expnet pack again"):
         open_packed(tmp_path)
     manifest = damaged / "manifest.json"

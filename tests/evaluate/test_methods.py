@@ -85,6 +85,7 @@ def test_z_of_the_open_face_model_has_its_blendshapes(tmp_path):
         ({"path": np.array(["1", "2"]), "codes": np.ones((3, 2))}, "path has shape"),
         ({"path": np.array([1, 2, 3]), "codes": np.ones((3, 2))}, "text is expected"),
         ({"path": np.array(["1", "1"]), "codes": np.ones((2, 2))}, "2 codes for 1 different"),
+        ({"path": np.array(["1"]), "codes": np.full((1, 2), np.inf)}, "infinite"),
     ],
 )
 def test_other_files_are_refused_in_one_sentence(tmp_path, arrays, words):
@@ -96,5 +97,5 @@ def test_no_file_and_no_archive(tmp_path):
     with pytest.raises(CodesError, match="no such file"):
         FileCodes(tmp_path / "none.npz")
     (tmp_path / "text.npz").write_text("path,codes")
-    with pytest.raises(CodesError, match="not a readable"):
+    with pytest.raises(CodesError, match=r"not a readable \.npz file of codes \(no npz archive"):
         FileCodes(tmp_path / "text.npz")
