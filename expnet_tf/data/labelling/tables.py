@@ -45,7 +45,7 @@ class Table:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
                 self.fields = {name: data[name] for name in data.files}
         except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-            reason = isinstance(error, OSError) and error.strerror or "no npz archive, or a damaged one"
+            reason = (isinstance(error, OSError) and error.strerror) or "no npz archive, or a damaged one"
             raise TableError(f"{path}: not a readable npz file ({reason})") from error
         key = self.fields.get("key")
         if key is None or key.ndim != 1 or key.dtype.kind != "U":
