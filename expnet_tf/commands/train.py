@@ -27,7 +27,7 @@ def add(commands: Any) -> None:
 
         Configs: `paper` is the published recipe (half the squared error, SGD, batch 144, no augmentation, the rate
         cut where the validation loss saturates); `modern` (losses in what the face does, AdamW, cosine rate, random
-        crops, averaged weights) is how the shipped model was made. Several GPUs of a host are used by themselves;
+        crops, averaged weights) is the default. Several GPUs of a host are used by themselves;
         several hosts need KERAS_BACKEND=jax, a shared RUN, and on each of them the same command with
         --coordinator, --processes and --process.
         """,

@@ -73,7 +73,7 @@ def paper() -> Config:
 
 
 def modern() -> Config:
-    """What the shipped weights are trained with: losses in what the face does, landmark heads, random crops.
+    """The default: losses in what the face does, landmark heads, random crops.
 
         expnet pack data/s1 data/s2 --out PACKED
         expnet train --data PACKED --out RUN --epochs 8 --precision mixed_bfloat16
