@@ -8,7 +8,7 @@ from pathlib import Path
 
 from expnet_tf.batch import FORMATS, Job, predict_files
 from expnet_tf.export.bundle import export_model
-from expnet_tf.export.parity import table, verify
+from expnet_tf.export.certificate import certify, table
 from expnet_tf.image import read_image
 from expnet_tf.inputs import Inputs
 from expnet_tf.models import ASSETS, resolve
@@ -39,7 +39,7 @@ def run(out: Path, progress: Callable[[str], None]) -> bool:
     problems += result.failures.values()
 
     progress("[3/3] verify: each artifact in its own runtime, against the float64 reference")
-    report = verify(exports_out, progress=lambda text: progress(f"      {text}"))
+    report = certify(exports_out, progress=lambda text: progress(f"      {text}"))
 
     seconds = time.perf_counter() - start
     print(f"\nA face was found in {PHOTO.name}, and the network {predictor.info.id} read its expression.")

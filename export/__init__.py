@@ -1,13 +1,15 @@
 """Exports: one file an artifact, and the check that each computes what the Keras model computes.
 
 This file is the registry. Adding an artifact: a module with `write(model, info, path)`, a line in
-`EXPORTERS`, and, for a runtime that is new, a Runner in `runners.py`. Nothing heavy is imported here.
+`EXPORTERS`, and, for a runtime that is new, a Runner in `runners.py`; docs/exports.md has the checklist. Nothing
+heavy is imported here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,6 +22,7 @@ REFERENCE_MODEL = "reference.keras"  # the model the artifacts were made from
 REFERENCE_INPUTS = "parity_inputs.npz"  # image uint8 [n, S, S, 3], and each head float64 [n, width]
 MANIFEST = "manifest.json"
 PARITY = "parity.json"
+CERTIFICATE = (PARITY, "parity.md", "parity.png")
 
 
 class Exporter(NamedTuple):
@@ -27,23 +30,37 @@ class Exporter(NamedTuple):
 
     name: str  # as in `--format`
     file: str  # file or folder inside the export folder
-    module: str  # module of this package, with write(model, info, path)
-    precision: str  # key of parity.TOLERANCES
+    writer: str  # module:function of this package; function(model, info, path)
+    precision: str  # key of tolerances.TOLERANCES
     runners: tuple[str, ...]  # keys of runners.RUNNERS: all must pass
+    needs: str | None = None  # a module that is not in the base installation
+    extra: str | None = None  # the extra of this package that brings it
 
     def write(self, model: keras.Model, info: ModelInfo, path: Path) -> None:
-        """Write the artifact of `model` to `path`, which does not exist yet."""
-        function = "write_float16" if self.precision == "float16" else "write"
-        getattr(import_module(f"{__name__}.{self.module}"), function)(model, info, path)
+        """Write the artifact of `model` to `path`, which does not exist yet.
+
+        Raises ExportError where the package that it needs is not installed.
+        """
+        if not self.available:
+            raise ExportError(f"{self.name} needs the module {self.needs}: pip install 'expnet_tf[{self.extra}]'.")
+        module, function = self.writer.split(":")
+        getattr(import_module(f"{__name__}.{module}"), function)(model, info, path)
+
+    @property
+    def available(self) -> bool:
+        """Whether what it needs is installed."""
+        return self.needs is None or find_spec(self.needs) is not None
 
 
 EXPORTERS = {
     exporter.name: exporter
     for exporter in (
-        Exporter("savedmodel", "savedmodel", "savedmodel", "float32", ("savedmodel", "savedmodel-v1")),
-        Exporter("onnx", "model.onnx", "onnx", "float32", ("onnxruntime",)),
-        Exporter("tflite", "model.tflite", "tflite", "float32", ("litert",)),
-        Exporter("tflite-fp16", "model-fp16.tflite", "tflite", "float16", ("litert",)),
+        Exporter("savedmodel", "savedmodel", "savedmodel:write", "float32", ("savedmodel", "savedmodel-v1")),
+        Exporter("onnx", "model.onnx", "onnx:write", "float32", ("onnxruntime",)),
+        Exporter("tflite", "model.tflite", "tflite:write", "float32", ("litert",)),
+        Exporter("tflite-fp16", "model-fp16.tflite", "tflite:write_float16", "float16", ("litert",)),
+        Exporter("tflite-dynamic", "model-dynamic.tflite", "tflite_int8:write_dynamic", "int8", ("litert",)),
+        Exporter("tflite-int8", "model-int8.tflite", "tflite_int8:write", "int8", ("litert",)),
     )
 }
 
@@ -55,6 +72,8 @@ class ExportError(ValueError):
 def choose(formats: str | Iterable[str]) -> list[Exporter]:
     """The exporters for names, a comma-separated list or `all`, each once, in the order of the registry.
 
+    `all` leaves out those whose package is not installed; by name they are kept, and fail with a reason.
+
     Raises ExportError for a name that is not registered, or none at all.
     """
     names = formats.split(",") if isinstance(formats, str) else list(formats)
@@ -63,4 +82,4 @@ def choose(formats: str | Iterable[str]) -> list[Exporter]:
         raise ExportError(f"Unknown format {', '.join(unknown)}; accepted: all, {', '.join(EXPORTERS)}.")
     if not names:
         raise ExportError(f"No format given; accepted: all, {', '.join(EXPORTERS)}.")
-    return [exporter for name, exporter in EXPORTERS.items() if "all" in names or name in names]
+    return [exporter for name, exporter in EXPORTERS.items() if name in names or ("all" in names and exporter.available)]

@@ -10,14 +10,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
 
 from expnet_tf.export import (
+    CERTIFICATE,
     EXPORTERS,
     MANIFEST,
-    PARITY,
     REFERENCE_INPUTS,
     REFERENCE_MODEL,
     Exporter,
@@ -29,6 +30,8 @@ from expnet_tf.export import (
 from expnet_tf.network import ModelInfo, load_model, read_info, save_model
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -56,10 +59,9 @@ def export_model(
 ) -> ExportResult:
     """Write the artifacts of a .keras file (or of a model, with its `info`) into the folder `out`.
 
-    Beside them: reference.keras, parity_inputs.npz (`images`, uint8 [n, S, S, 3], by default 64 rendered
-    faces, and the network's float64 answer) and manifest.json. Artifacts of the same weights that lie in
-    `out` already stay; those of other weights, and a parity.json, are removed: they would be taken for this
-    model's.
+    Beside them: reference.keras, parity_inputs.npz (`images`, uint8 [n, S, S, 3], by default 256 rendered
+    faces, and the network's answer) and manifest.json. Artifacts of the same weights that lie in `out` already
+    stay; those of other weights, and an old certificate, are removed: they would be taken for this model's.
 
     A format that fails is noted in the result and the others go on. Raises ExportError for an unknown format
     or an unusable `out` or backend, and what `load_model` raises.
@@ -87,10 +89,16 @@ def export_model(
         _replace(directory / REFERENCE_MODEL, lambda path: path.write_bytes(content))
     else:
         save_model(model, directory / REFERENCE_MODEL, info)
-    rendered = images is None
-    images = reference.face_images(info.size, info.crop_factor) if images is None else images
-    progress(f"{REFERENCE_INPUTS}: {len(images)} faces through the network in float64")
-    _replace(directory / REFERENCE_INPUTS, lambda path: reference.write_inputs(path, model, images))
+    facts: dict[str, Any] = {}
+    if images is None:
+        progress(f"{REFERENCE_INPUTS}: rendering {reference.COUNT} faces")
+        images, coverage = reference.face_images(info.size, info.crop_factor)
+        facts = {"seed": reference.SEED, "coverage": coverage}
+    facts["count"] = len(images)
+    progress(f"{REFERENCE_INPUTS}: {len(images)} faces through the network")
+    facts["precision"] = _replace(
+        directory / REFERENCE_INPUTS, lambda path: reference.write_inputs(path, model, images)
+    )
 
     result = ExportResult(directory)
     for exporter in exporters:
@@ -103,7 +111,6 @@ def export_model(
             result.failures[exporter.name] = f"{exporter.name}: {_sentence(error)}"
             _remove(directory / exporter.file)
 
-    facts = {"count": len(images), "seed": reference.SEED if rendered else None}
     written = [EXPORTERS[name] for name in result.written]
     manifest.write_json(directory / MANIFEST, manifest.build(directory, model, info, written, kept, facts))
     return result
@@ -129,18 +136,20 @@ def _clear(directory: Path, model: keras.Model, exporters: list[Exporter]) -> di
             kept[exporter.name] = record["artifacts"][exporter.name]
         else:
             _remove(directory / exporter.file)
-    (directory / PARITY).unlink(missing_ok=True)
+    for name in CERTIFICATE:
+        (directory / name).unlink(missing_ok=True)
     return kept
 
 
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` make a file or folder beside `path`, then put it in its place."""
+def _replace(path: Path, write: Callable[[Path], T]) -> T:
+    """Let `write` make a file or folder beside `path`, then put it in its place; returns what `write` does."""
     scratch = Path(tempfile.mkdtemp(prefix=".export-", dir=path.parent))
     try:
         made = scratch / path.name
-        write(made)
+        result = write(made)
         _remove(path)
         os.replace(made, path)
+        return result
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

@@ -12,8 +12,16 @@ from typing import Any, Protocol
 import numpy as np
 
 
+class CannotRun(RuntimeError):
+    """This machine cannot run the artifact: hardware or a package is missing. One sentence; no fault of the artifact."""
+
+
 class Runner(Protocol):
-    """An artifact loaded into its runtime; raises whatever the runtime raises when it cannot load it."""
+    """An artifact loaded into its runtime.
+
+    Making one raises CannotRun where the machine lacks what it takes, and otherwise whatever the runtime raises when it
+    cannot load the artifact.
+    """
 
     name: str  # key of RUNNERS
     version: str  # of the runtime

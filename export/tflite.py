@@ -14,12 +14,17 @@ from expnet_tf.network import ModelInfo
 
 def write(model: keras.Model, info: ModelInfo, path: Path) -> None:
     """Write the float32 model, dynamic batch size."""
-    path.write_bytes(_convert(model, info, float16=False))
+    path.write_bytes(float_model(model, info))
 
 
 def write_float16(model: keras.Model, info: ModelInfo, path: Path) -> None:
     """Write the model with its weights in float16; runtimes without half arithmetic compute in float32."""
     path.write_bytes(_convert(model, info, float16=True))
+
+
+def float_model(model: keras.Model, info: ModelInfo) -> bytes:
+    """The float32 model as a flatbuffer: what `write` writes, and what the quantiser starts from."""
+    return _convert(model, info, float16=False)
 
 
 def _convert(model: keras.Model, info: ModelInfo, float16: bool) -> bytes:
@@ -30,10 +35,10 @@ def _convert(model: keras.Model, info: ModelInfo, float16: bool) -> bytes:
     if float16:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
-    return _name_tensors(converter.convert())
+    return name_tensors(converter.convert())
 
 
-def _name_tensors(content: bytes) -> bytes:
+def name_tensors(content: bytes) -> bytes:
     """Give each input and output tensor the name it has in the signature.
 
     The converter writes `serving_default_image:0` and `PartitionedCall:1`; runtimes without signatures, and

@@ -17,8 +17,12 @@ def add(commands: Any) -> None:
         "prove that exported artifacts compute what the model computes",
         """
         Runs every artifact of an export folder in its own runtime on the reference faces, compares it with
-        the float64 answer, in sigma and, decoded, in mm on the mesh, prints the table and writes
-        DIR/parity.json. Exit code 1 when one artifact is damaged or out of tolerance.
+        the reference answer, in sigma and, decoded, in mm on the mesh, prints the table, writes
+        DIR/parity.json, .md and .png, and notes each verdict in the manifest. The sha256 in the manifest is
+        checked before anything is loaded; a SavedModel is code, so verify only folders that you trust.
+
+        Exit code 1 when one artifact is damaged or out of tolerance. What this machine cannot run (a TensorRT
+        engine without its GPU) is listed as not run.
         """,
     )
     parser.add_argument("directory", type=Path, metavar="DIR", help="a folder made by `expnet export`")
@@ -31,9 +35,10 @@ def run(options: argparse.Namespace) -> int:
 def verify_folder(directory: Path) -> bool:
     """Verify an export folder and print the table; whether everything in it passed."""
     with quiet() as terminal:
-        from expnet_tf.export.parity import ExportError, table, verify
+        from expnet_tf.export import ExportError
+        from expnet_tf.export.certificate import certify, table
 
         with usage(ExportError, FileNotFoundError):
-            report = verify(directory, progress=printer(terminal))
+            report = certify(directory, progress=printer(terminal))
     print(table(report))
     return report.passed

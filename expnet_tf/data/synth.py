@@ -49,15 +49,17 @@ def shots(seed: int, person: int, count: int, size: int, assets: str | None) -> 
     return someone.identity, [take(rng, stage, someone, size, box_ids) for _ in range(count)]
 
 
+def face_shots(count: int, size: int, seed: int = 0, assets: str | None = None, factor: float = 1.25) -> list[Shot]:
+    """Varied rendered faces, two photos a person, each large enough for a crop of `size` px at `factor` boxes."""
+    frame = int(np.ceil(size / factor * FRAME))
+    return [shot for person in range((count + 1) // 2) for shot in shots(seed, person, 2, frame, assets)[1]][:count]
+
+
 def face_crops(count: int, size: int, seed: int = 0, assets: str | None = None,
                factor: float = 1.25) -> np.ndarray:
-    """Varied rendered faces as a network sees them: uint8 RGB [count, size, size, 3].
-
-    Cropped at `factor` of the face box, two photos a person; deterministic in its arguments.
-    """
-    frame = int(np.ceil(size / factor * FRAME))
-    taken = [shot for person in range((count + 1) // 2) for shot in shots(seed, person, 2, frame, assets)[1]]
-    return np.stack([crop(shot.image, shot.box.tolist(), size, factor) for shot in taken[:count]])
+    """`face_shots` as a network sees them: uint8 RGB [count, size, size, 3]; deterministic in its arguments."""
+    return np.stack([crop(shot.image, shot.box.tolist(), size, factor)
+                     for shot in face_shots(count, size, seed, assets, factor)])
 
 
 def synthesize(out: str | Path, identities: int, per_identity: int, size: int = 224, seed: int = 0,
