@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from expnet_tf.train.augment import Jitter
+from expnet_tf.train.looks import Looks
 
 PRECISIONS = ("float32", "mixed_bfloat16")
 TARGETS = {
@@ -37,6 +38,7 @@ class Config:
     landmarks: bool  # losses in what the face does, and two auxiliary landmark heads; else half the squared error
     crop_factor: float | None  # the network's crop over the box. None: the packed image as it is
     jitter: Jitter | None  # random crops. None: always the same
+    looks: Looks | None  # random tone, colour, sharpness and covers. None: the pixels as they are
     precision: str  # one of PRECISIONS
 
 
@@ -68,6 +70,7 @@ def paper() -> Config:
         landmarks=False,
         crop_factor=None,
         jitter=None,
+        looks=None,
         precision="float32",
     )
 
@@ -79,7 +82,8 @@ def modern() -> Config:
         expnet train --data PACKED --out RUN --epochs 8 --precision mixed_bfloat16
 
     AdamW with a cosine rate after a warm-up, an average of the weights, crops of 1.25 boxes drawn anew each time
-    (place, size, roll, mirror) and the losses of losses.py. Why each of it: docs/experiments.md.
+    (place, size, roll, mirror) with other looks (tone, colour, sharpness, covers) and the losses of losses.py. Why
+    each of it: docs/experiments.md.
     """
     return Config(
         name="modern",
@@ -95,6 +99,7 @@ def modern() -> Config:
         landmarks=True,
         crop_factor=1.25,
         jitter=Jitter(),
+        looks=Looks(),
         precision="float32",
     )
 

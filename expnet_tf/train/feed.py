@@ -20,6 +20,7 @@ from expnet_tf.network import HEADS
 from expnet_tf.train.augment import STILL, Jitter, crops, draw, still
 from expnet_tf.train.config import Config, JobError, TrainingError
 from expnet_tf.train.heads import LANDMARKS
+from expnet_tf.train.looks import Looks, changed
 
 Batch = tuple[np.ndarray, dict[str, np.ndarray]]
 LANDMARK_TARGETS = ("points", "seen")
@@ -65,6 +66,7 @@ class Feed:
     batch_size: int  # over all processes
     seed: int = 0
     jitter: Jitter | None = None
+    looks: Looks | None = None
     process: int = 0  # of `processes`: which part of every batch is made here
     processes: int = 1
 
@@ -135,7 +137,12 @@ class Feed:
         if dice is not None and self.jitter is not None:
             # Drawn for the whole batch, whoever makes which part of it.
             drawn = draw(self.jitter, self.batch_size, np.random.default_rng(dice)).take(own)
-        return crops([e.image for e in examples], labels, drawn, self.size, self.factor, self.targets)
+        images, found = crops([e.image for e in examples], labels, drawn, self.size, self.factor, self.targets)
+        if dice is not None and self.looks is not None:
+            for i, row in enumerate(range(*own.indices(self.batch_size))):
+                # A row's own generator: the same pixels whoever makes which part of the batch.
+                images[i] = changed(images[i], self.looks, np.random.default_rng((*dice, row)))
+        return images, found
 
 
 def mean_crop(feed: Feed, count: int = 4000) -> np.ndarray:

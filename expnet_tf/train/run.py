@@ -73,7 +73,7 @@ def _train(job: Job, packs: list[Packed], place: Spread, say, bar) -> dict[str, 
     size = job.size or BACKBONES[job.backbone].size
     targets = TARGETS[config.target] + (LANDMARK_TARGETS if config.landmarks else ())
     feed = Feed(packs, "train", size, config.crop_factor, targets, config.batch_size, job.seed, config.jitter,
-                place.process, place.processes)  # fmt: skip
+                config.looks, place.process, place.processes)  # fmt: skip
     known = tuple(head for head in HEADS if head != "pose" or packs[0].camera == "pinhole")
     validation = Feed(packs, "validation", size, config.crop_factor, known, VALIDATION_BATCH)
     total = job.steps or config.epochs * feed.steps

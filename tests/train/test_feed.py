@@ -9,13 +9,14 @@ from expnet_tf.data.records import Records, open_packed
 from expnet_tf.train.augment import Jitter
 from expnet_tf.train.config import JobError, TrainingError, modern, paper
 from expnet_tf.train.feed import Feed, mean_crop, open_all
+from expnet_tf.train.looks import Looks
 
 TARGETS = ("expression", "pose", "seen")
 
 
 @pytest.fixture(scope="module")
 def feed(packed):
-    return Feed([open_packed(packed)], "train", 32, 1.25, TARGETS, 4, seed=5, jitter=Jitter())
+    return Feed([open_packed(packed)], "train", 32, 1.25, TARGETS, 4, seed=5, jitter=Jitter(), looks=Looks())
 
 
 def same(a, b):
