@@ -82,4 +82,5 @@ def choose(formats: str | Iterable[str]) -> list[Exporter]:
         raise ExportError(f"Unknown format {', '.join(unknown)}; accepted: all, {', '.join(EXPORTERS)}.")
     if not names:
         raise ExportError(f"No format given; accepted: all, {', '.join(EXPORTERS)}.")
-    return [exporter for name, exporter in EXPORTERS.items() if name in names or ("all" in names and exporter.available)]
+    everything = "all" in names
+    return [exporter for name, exporter in EXPORTERS.items() if name in names or (everything and exporter.available)]

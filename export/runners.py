@@ -13,7 +13,7 @@ import numpy as np
 
 
 class CannotRun(RuntimeError):
-    """This machine cannot run the artifact: hardware or a package is missing. One sentence; no fault of the artifact."""
+    """This machine cannot run the artifact: hardware or a package is missing, one sentence. Not the artifact's fault."""
 
 
 class Runner(Protocol):

@@ -60,7 +60,8 @@ def _quantized(content: bytes, rules: list[dict[str, Any]], faces: np.ndarray | 
     quantizer = Quantizer(bytearray(content))
     quantizer.load_quantization_recipe(rules)
     # It prints its sizes and progress, and LiteRT warns that keeping all tensors takes memory: nothing to act on.
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    said = io.StringIO()
+    with warnings.catch_warnings(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         warnings.simplefilter("ignore")
         ranges = None if faces is None else _ranges(quantizer, faces)
         result = quantizer.quantize(ranges)
