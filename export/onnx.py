@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import keras
@@ -18,6 +19,11 @@ OPSET = 17
 
 def write(model: keras.Model, info: ModelInfo, path: Path) -> None:
     """Write the float32 graph: batch normalisation folded, one transpose (to NCHW) at the entry."""
+    save(convert(model, info), path)
+
+
+def convert(model: keras.Model, info: ModelInfo) -> onnx.ModelProto:
+    """The float32 graph of inference; its metadata say which model it is, and how faces are cropped for it."""
     heads = describe(model)["heads"]
     outputs = [f"{head}:0" for head in heads]
     proto, _ = from_graph_def(
@@ -36,5 +42,15 @@ def write(model: keras.Model, info: ModelInfo, path: Path) -> None:
         "crop_factor": str(info.crop_factor),
     }.items():
         proto.metadata_props.add(key=key, value=text)
+    return proto
+
+
+def save(proto: onnx.ModelProto, path: Path) -> None:
+    """Write the graph after ONNX's own check of types and shapes; raises what the checker raises."""
     onnx.checker.check_model(proto, full_check=True)
     path.write_bytes(proto.SerializeToString())
+
+
+def node_counts(proto: onnx.ModelProto) -> Counter[str]:
+    """How many nodes of each operator a graph has: what a converter left in shows here."""
+    return Counter(node.op_type for node in proto.graph.node)

@@ -1,12 +1,12 @@
 """The ONNX graph: names, clean structure."""
 
-from collections import Counter
-
 import onnx
 import pytest
 
+from expnet_tf import backbones
 from expnet_tf.export.bundle import ExportResult
-from expnet_tf.export.onnx import OPSET
+from expnet_tf.export.onnx import OPSET, convert, node_counts
+from expnet_tf.network import ExpNet, ModelInfo
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +28,26 @@ def test_contract(proto: onnx.ModelProto) -> None:
 
 def test_graph_is_clean(proto: onnx.ModelProto) -> None:
     """Batch normalisation folded; one transpose, at the entry."""
-    kinds = Counter(node.op_type for node in proto.graph.node)
+    kinds = node_counts(proto)
     assert kinds["Transpose"] == 1
     assert "Transpose" in [node.op_type for node in proto.graph.node][:4]
     assert not {"BatchNormalization", "Reshape", "Shape", "Identity", "Pad"} & set(kinds)
     assert kinds["Conv"] == 19
     assert len(proto.graph.node) <= 52
+
+
+def test_resnet_is_clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One bottleneck a stage has every kind of layer that the 33 of ResNet-101 have."""
+    trunk = backbones.Backbone(lambda x: backbones._resnet(x, (1, 1, 1, 1)), 64, 1.0)
+    monkeypatch.setitem(backbones.BACKBONES, "resnet14", trunk)
+    info = ModelInfo("resnet14", "0", "resnet14", 64, 1.25, ("expression",), "none", "Apache-2.0")
+    kinds = node_counts(convert(ExpNet("resnet14", info.heads), info))
+    # A stem, and in each stage three convolutions, a shortcut and a sum. The pad is the pooling's: ONNX pads a
+    # maximum with minus infinity, the network with zeros.
+    assert kinds == {
+        "Cast": 1, "Mul": 1, "Transpose": 1, "Pad": 1, "MaxPool": 1, "GlobalAveragePool": 1, "Squeeze": 1, "MatMul": 1,
+        "Conv": 1 + 4 * 4, "Relu": 1 + 4 * 3, "Add": 1 + 4,
+    }  # fmt: skip
 
 
 def test_metadata(proto: onnx.ModelProto) -> None:
