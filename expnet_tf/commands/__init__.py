@@ -6,9 +6,23 @@
 
 from types import ModuleType
 
-from expnet_tf.commands import bench, demo, evaluate, export, label, models, pack, predict, repository, synth, train, verify
+from expnet_tf.commands import (
+    bench,
+    demo,
+    evaluate,
+    export,
+    label,
+    models,
+    pack,
+    predict,
+    repository,
+    serve,
+    synth,
+    train,
+    verify,
+)
 
 COMMANDS: dict[str, ModuleType] = {
     module.__name__.rsplit(".", 1)[1]: module
-    for module in (predict, synth, label, pack, train, evaluate, export, verify, bench, repository, demo, models)
+    for module in (predict, synth, label, pack, train, evaluate, export, verify, bench, repository, serve, demo, models)
 }

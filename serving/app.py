@@ -1,0 +1,199 @@
+"""The embedded server: gRPC and REST in one event loop, until SIGTERM or SIGINT, and then a graceful end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc  # type: ignore[import-untyped]
+from aiohttp import web
+from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
+from grpc_health.v1.health import aio as health  # type: ignore[import-untyped]
+
+from expnet_tf.detect import Detector
+from expnet_tf.serving import protocol as pb
+from expnet_tf.serving.batching import BatchPolicy
+from expnet_tf.serving.grpcservice import Prediction, Status
+from expnet_tf.serving.limits import Limits
+from expnet_tf.serving.loaded import LoadedModel
+from expnet_tf.serving.metrics import Metrics
+from expnet_tf.serving.models import Models
+from expnet_tf.serving.photos import Edge
+from expnet_tf.serving.rest import Rest
+from expnet_tf.serving.service import Service
+
+log = logging.getLogger("expnet.serve")
+
+NAME, VERSION = "expnet", 1  # of the model that is served without a repository
+HEALTH_SERVICES = ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class StartError(Exception):
+    """A server that cannot start: one sentence."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `expnet serve` is told."""
+
+    repository: Path | None = None  # None: `load` makes the one model
+    host: str = "127.0.0.1"
+    grpc_port: int = 8500  # 0: any free one
+    rest_port: int = 8501
+    workers: int = field(default_factory=cores)
+    batching: BatchPolicy = field(default_factory=BatchPolicy)
+    limits: Limits = field(default_factory=Limits)
+    poll: float = 2.0  # s between looks at the repository
+    drain: float = 20.0  # s for requests in flight when the server is told to stop
+    reflection: bool = False
+
+
+class Server:
+    """One embedded server. `start`, `stop`; or `run`, which does both."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        load: Callable[[int, int], LoadedModel] | None = None,
+        detector: Detector | None = None,
+    ) -> None:
+        """
+        Args:
+            load: (workers, largest batch) -> the one model, where no repository is given.
+            detector: finds faces in photos without a box; None: BlazeFace.
+        """
+        self.settings, self._load = settings, load
+        self.grpc_port = self.rest_port = 0
+        self._networks = ThreadPoolExecutor(settings.workers, "network")
+        self._edge = ThreadPoolExecutor(settings.workers, "edge")
+        self.metrics = Metrics()
+        self.models = Models(self._networks, settings.workers, settings.batching, self.metrics, settings.repository)
+        edge = Edge(self._edge, settings.limits.max_pixels, detector)
+        self.service = Service(self.models, edge, settings.limits, self.metrics)
+        self._watching: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Load what there is, then listen. Raises StartError, and what `load` raises."""
+        settings = self.settings
+        if settings.repository is None:
+            assert self._load is not None
+            loaded = await asyncio.to_thread(self._load, settings.workers, settings.batching.max_batch)
+            self.models.add(NAME, VERSION, loaded)
+        else:
+            await self.models.poll(stable=False)
+            if not self.models.serving:
+                log.warning("no model is served yet", extra={"repository": str(settings.repository)})
+        await self._start_grpc()
+        try:
+            await self._start_rest()
+        except StartError:
+            await self._grpc.stop(None)
+            raise
+        if settings.repository is not None:
+            self._watching = asyncio.create_task(self.models.watch(settings.poll))
+
+    async def _start_grpc(self) -> None:
+        limits, settings = self.settings.limits, self.settings
+        self._grpc = grpc.aio.server(
+            options=(
+                ("grpc.max_receive_message_length", limits.max_bytes),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.max_metadata_size", 16 * 1024),
+                ("grpc.server_handshake_timeout_ms", int(1000 * limits.patience)),  # half-open connections
+                ("grpc.keepalive_time_ms", 60_000),  # peers that went without a word
+                ("grpc.keepalive_timeout_ms", 20_000),
+                ("grpc.so_reuseport", 0),  # a second server on the port fails, and does not share it in silence
+            ),
+            # Beyond the door's own limit, for messages are held in memory before the door sees them; health checks
+            # and metadata need room of their own.
+            maximum_concurrent_rpcs=2 * limits.max_concurrent + 64,
+        )
+        pb.add_PredictionServiceServicer_to_server(Prediction(self.service), self._grpc)
+        pb.add_ModelServiceServicer_to_server(Status(self.models), self._grpc)
+        self._health = health.HealthServicer()
+        for name in HEALTH_SERVICES:
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
+        if settings.reflection:
+            _reflect(self._grpc)
+        try:
+            self.grpc_port = self._grpc.add_insecure_port(f"{settings.host}:{settings.grpc_port}")
+        except RuntimeError:
+            raise StartError(f"{settings.host}:{settings.grpc_port}, for gRPC, cannot be listened at.") from None
+        await self._grpc.start()
+
+    async def _start_rest(self) -> None:
+        settings = self.settings
+        self._runner = web.AppRunner(
+            Rest(self.service, self._edge).app(),
+            access_log=None,
+            handle_signals=False,
+            handler_cancellation=True,  # who went away is not computed for
+            keepalive_timeout=settings.limits.patience,  # also for headers that do not come
+            lingering_time=2.0,
+            auto_decompress=False,  # a few bytes would become many before their length is known
+            shutdown_timeout=2.0,
+        )
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, settings.host, settings.rest_port)
+        try:
+            await site.start()
+        except OSError as error:
+            await self._runner.cleanup()
+            reason = error.strerror or error
+            raise StartError(
+                f"{settings.host}:{settings.rest_port}, for REST, cannot be listened at: {reason}."
+            ) from None
+        self.rest_port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """Refuse what comes, answer what is in flight (for at most `drain` seconds), and close."""
+        self.service.door.closed = True
+        await self._health.enter_graceful_shutdown()
+        if self._watching is not None:
+            self._watching.cancel()
+        start = time.monotonic()
+        try:
+            async with asyncio.timeout(self.settings.drain):
+                await self.service.door.empty()
+        except TimeoutError:
+            log.warning("requests were given up", extra={"requests": self.service.door.inside})
+        await asyncio.gather(self._grpc.stop(1.0), self._runner.cleanup())
+        await self.models.close()
+        for executor in (self._networks, self._edge):
+            executor.shutdown(wait=False, cancel_futures=True)
+        log.info("stopped", extra={"seconds": round(time.monotonic() - start, 3)})
+
+    async def run(self, started: Callable[[Server], object] = lambda server: None) -> None:
+        """Serve until SIGTERM or SIGINT; a second one ends the drain."""
+        loop, stop = asyncio.get_running_loop(), asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await self.start()
+        started(self)
+        await stop.wait()
+        log.info("stopping", extra={"in_flight": self.service.door.inside})
+        stopping = asyncio.create_task(self.stop())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.cancel)
+        await asyncio.gather(stopping, return_exceptions=True)
+
+
+def _reflect(server: grpc.aio.Server) -> None:
+    try:
+        from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
+    except ImportError:
+        raise StartError("Reflection needs the package grpcio-reflection.") from None
+    reflection.enable_server_reflection((*HEALTH_SERVICES[1:], reflection.SERVICE_NAME), server)

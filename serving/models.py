@@ -1,0 +1,223 @@
+"""The models that are served, by name: versions are taken up, switched to and given up while requests go on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from grpc import StatusCode  # type: ignore[import-untyped]
+
+from expnet_tf.serving import versions
+from expnet_tf.serving.batching import Batcher, BatchPolicy
+from expnet_tf.serving.errors import ServingError, invalid
+from expnet_tf.serving.loaded import LoadedModel, load_version
+from expnet_tf.serving.metrics import Metrics
+from expnet_tf.serving.signatures import signatures
+from expnet_tf.serving.versions import Fingerprint
+
+log = logging.getLogger("expnet.serve.models")
+
+
+class Servable:
+    """One version at work: its network, its queue, and how many requests are on it."""
+
+    def __init__(self, name: str, version: int, model: LoadedModel, batcher: Batcher) -> None:
+        self.name, self.version, self.batcher = name, version, batcher
+        self.contract = model.contract
+        self.runtime = model.runtime
+        self.signatures = signatures(model.contract)
+        self._users = 0
+        self._unused = asyncio.Event()
+        self._unused.set()
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """While a request is on it, a version that was switched away from stays."""
+        self._users += 1
+        self._unused.clear()
+        try:
+            yield
+        finally:
+            self._users -= 1
+            if not self._users:
+                self._unused.set()
+
+    async def retire(self) -> None:
+        """Wait for the last request, then let go of the network."""
+        await self._unused.wait()
+        await self.batcher.close()
+
+
+@dataclass(frozen=True)
+class VersionStatus:
+    version: int
+    state: str  # START, LOADING, AVAILABLE, UNLOADING, END: ModelVersionStatus.State
+    code: StatusCode = StatusCode.OK
+    message: str = ""
+
+
+@dataclass
+class _Model:
+    """What is known of one name."""
+
+    serving: Servable | None = None
+    seen: dict[int, Fingerprint] = field(default_factory=dict)  # at the last look
+    refused: dict[int, Fingerprint] = field(default_factory=dict)  # versions that failed, as they were then
+    states: dict[int, VersionStatus] = field(default_factory=dict)
+
+
+class Models:
+    """Names to servables. `poll` looks at the repository; without one, `add` says what is served."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        workers: int,
+        policy: BatchPolicy,
+        metrics: Metrics,
+        base: Path | None = None,
+        load: Callable[[Path, int, int], LoadedModel] = load_version,
+    ) -> None:
+        """
+        Args:
+            executor: threads that run networks, of all models together; `workers` of them at a time for one model.
+            base: the repository, or None.
+            load: folder of a version, workers, largest batch -> LoadedModel; called in a thread of its own.
+        """
+        self._executor, self._workers, self._policy, self._metrics = executor, workers, policy, metrics
+        self._base, self._load = base, load
+        self._models: dict[str, _Model] = {}
+        self._retiring: set[asyncio.Task[None]] = set()
+
+    def find(self, name: str, version: int | None = None, label: str = "") -> Servable:
+        """The version that is served under `name`. Raises ServingError: NOT_FOUND, or INVALID_ARGUMENT for a label."""
+        if label:
+            raise invalid(f"Unrecognized servable version label: {label}")
+        known = self._models.get(name)
+        servable = known.serving if known else None
+        if servable is None or version not in (None, servable.version):
+            asked = f"Latest({name})" if version is None else f"Specific({name}, {version})"
+            raise ServingError(StatusCode.NOT_FOUND, f"Servable not found for request: {asked}")
+        return servable
+
+    def status(self, name: str, version: int | None = None, label: str = "") -> list[VersionStatus]:
+        """What became of each version, the newest first. Raises ServingError like `find`."""
+        if label:
+            raise invalid(f"Unrecognized servable version label: {label}")
+        states = self._models[name].states if name in self._models else {}
+        asked = [states[v] for v in sorted(states, reverse=True) if version in (None, v)]
+        if not asked:
+            wanted = f"Could not find any versions of model {name}"
+            if version is not None:
+                wanted = f"Could not find version {version} of model {name}"
+            raise ServingError(StatusCode.NOT_FOUND, wanted)
+        return asked
+
+    @property
+    def serving(self) -> list[Servable]:
+        return [model.serving for model in self._models.values() if model.serving]
+
+    def missing(self) -> list[str]:
+        """Names in the repository of which no version is served; readiness waits for them."""
+        return [name for name, model in self._models.items() if not model.serving]
+
+    def add(self, name: str, version: int, model: LoadedModel) -> None:
+        """Serve a model from now on; the version served before, if any, is given up when its requests are answered."""
+        known = self._models.setdefault(name, _Model())
+        batcher = Batcher(
+            model.run, self._executor, self._workers, self._policy, self._metrics.batch_size.labels(name).observe
+        )
+        servable = Servable(name, version, model, batcher)
+        before, known.serving = known.serving, servable
+        known.states[version] = VersionStatus(version, "AVAILABLE")
+        self._metrics.serve(servable)
+        log.info(
+            "serving", extra={"model": name, "version": version, "runtime": model.runtime, "of": model.contract.model}
+        )
+        if before is not None:
+            known.states[before.version] = VersionStatus(before.version, "UNLOADING")
+            self._start(self._retire(known, before))
+
+    async def poll(self, stable: bool = True) -> None:
+        """Look once, and take up what is new; `stable`: only versions that are as they were at the last look."""
+        assert self._base is not None
+        found = await asyncio.to_thread(versions.scan, self._base)
+        for name in found:
+            self._models.setdefault(name, _Model())
+        for name, model in list(self._models.items()):
+            there = found.get(name, {})
+            await self._choose(name, model, there, stable)
+            model.seen = there
+            model.refused = {v: mark for v, mark in model.refused.items() if v in there}
+            model.states = {v: s for v, s in model.states.items() if v in there or s.state != "END"}
+            if name not in found and not model.serving:
+                del self._models[name]
+
+    async def watch(self, seconds: float) -> None:
+        """Poll for ever."""
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await self.poll()
+            except Exception:
+                log.exception("the repository cannot be looked at")
+
+    async def close(self) -> None:
+        """Give up all models; every request must be answered by now."""
+        for task in self._retiring:
+            task.cancel()
+        for servable in self.serving:
+            await servable.batcher.close()
+
+    async def _choose(self, name: str, model: _Model, there: dict[int, Fingerprint], stable: bool) -> None:
+        """The highest version that loads. The one being served stays where nothing else can be served."""
+        current = model.serving.version if model.serving else None
+        for version in sorted(there, reverse=True):
+            if version == current:
+                return
+            if current is not None and current in there and version < current:
+                return
+            if model.refused.get(version) == there[version] or (stable and model.seen.get(version) != there[version]):
+                continue
+            if await self._take_up(name, model, version):
+                return
+            model.refused[version] = there[version]
+
+    async def _take_up(self, name: str, model: _Model, version: int) -> bool:
+        assert self._base is not None
+        model.states[version] = VersionStatus(version, "LOADING")
+        try:
+            folder = versions.folder(self._base, name, version)
+            loaded = await asyncio.to_thread(self._load, folder, self._workers, self._policy.max_batch)
+        except Exception as error:  # a runtime may raise anything
+            reason = (str(error).strip().splitlines() or [""])[0][:300]
+            message = f"{type(error).__name__}: {reason}"
+            model.states[version] = VersionStatus(version, "END", StatusCode.INVALID_ARGUMENT, message)
+            self._metrics.refused.labels(name).inc()
+            log.error("version refused", extra={"model": name, "version": version, "error": message})
+            return False
+        self.add(name, version, loaded)
+        return True
+
+    async def _retire(self, model: _Model, servable: Servable) -> None:
+        await servable.retire()
+        if model.states[servable.version].state == "UNLOADING":
+            model.states[servable.version] = VersionStatus(servable.version, "END")
+        log.info("given up", extra={"model": servable.name, "version": servable.version})
+
+    def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(coroutine)
+        self._retiring.add(task)
+
+        def done(finished: asyncio.Task[None]) -> None:
+            self._retiring.discard(finished)
+            with suppress(asyncio.CancelledError):
+                finished.result()
+
+        task.add_done_callback(done)

@@ -1,0 +1,155 @@
+"""TensorFlow Serving's REST API, and the pages for operations: /metrics, /healthz (alive), /readyz (ready)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+
+from aiohttp import web
+from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
+from google.protobuf.message import Message  # type: ignore[import-untyped]
+from grpc import StatusCode  # type: ignore[import-untyped]
+
+from expnet_tf.serving import protocol as pb
+from expnet_tf.serving.bodies import Bodies
+from expnet_tf.serving.errors import ServingError, invalid
+from expnet_tf.serving.grpcservice import CROP_FACTOR, REQUEST_ID, metadata, status
+from expnet_tf.serving.limits import Limits
+from expnet_tf.serving.logs import request_id
+from expnet_tf.serving.restjson import read_body, write_body
+from expnet_tf.serving.service import Request, Service
+
+# TensorFlow Serving's own routes; it, too, takes them in any case.
+_ROUTE = re.compile(
+    r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
+    r"(?P<verb>:predict|:classify|:regress|/metadata)?",
+    re.IGNORECASE,
+)
+_MAX_VERSION = 2**63  # an int64 in the protocol
+
+
+class Rest:
+    """The routes of one server; JSON is read and written in the threads of `executor`."""
+
+    def __init__(self, service: Service, executor: Executor) -> None:
+        self._service, self._executor = service, executor
+        self._bodies = Bodies(service.limits)
+
+    def app(self) -> web.Application:
+        made = web.Application(middlewares=[_answer(self._service.limits)])
+        made.router.add_get("/metrics", self._metrics)
+        made.router.add_get("/healthz", self._alive)
+        made.router.add_get("/readyz", self._ready)
+        made.router.add_route("*", "/{path:.*}", self._route)
+        return made
+
+    async def _alive(self, request: web.Request) -> web.Response:
+        return web.json_response({"status": "alive"})
+
+    async def _ready(self, request: web.Request) -> web.Response:
+        missing = self._service.models.missing()
+        if self._service.door.closed:
+            why = "shutting down"
+        elif not self._service.models.serving or missing:
+            why = f"no version of {', '.join(missing) or 'any model'} is served"
+        else:
+            return web.json_response({"status": "ready"})
+        return web.json_response({"status": "not ready", "reason": why}, status=503)
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        return web.Response(body=self._service.metrics.page(), headers={"Content-Type": "text/plain; version=0.0.4"})
+
+    async def _route(self, request: web.Request) -> web.Response:
+        parts = _ROUTE.fullmatch(request.path)
+        verb = (parts["verb"] or "").lower() if parts else ""
+        if not parts or request.method != ("POST" if verb.startswith(":") else "GET"):
+            if not request.path.startswith("/v1/"):
+                raise ServingError(StatusCode.NOT_FOUND, f"Nothing is at {request.path[:200]}.")
+            raise invalid(f"Malformed request: {request.method} {request.path[:200]}")
+        version = int(parts["version"][:20]) if parts["version"] else None
+        if version is not None and version >= _MAX_VERSION:
+            raise invalid(f"Failed to convert version: {version} to numeric.")
+        target = (parts["name"], version, parts["label"] or "")
+        if verb == ":predict":
+            return await self._predict(request, target)
+        if verb:
+            if verb != "/metadata":
+                raise ServingError(StatusCode.UNIMPLEMENTED, "Not served: the models answer :predict.")
+            return self._metadata(target)
+        return _json(status(self._service.models.status(*target)))
+
+    def _metadata(self, target: tuple[str, int | None, str]) -> web.Response:
+        servable = self._service.models.find(*target)
+        made = metadata(servable)
+        # TensorFlow Serving prints the packed map itself, not protobuf's wrapping of it.
+        packed = pb.SignatureDefMap()
+        made.metadata["signature_def"].Unpack(packed)
+        body = {"model_spec": _dict(made.model_spec), "metadata": {"signature_def": _dict(packed)}}
+        body["model_spec"].pop("version_label", None)
+        factor = servable.contract.crop_factor
+        headers = {} if factor is None else {CROP_FACTOR: repr(factor)}
+        return web.Response(body=json.dumps(body, indent=1), content_type="application/json", headers=headers)
+
+    async def _predict(self, request: web.Request, target: tuple[str, int | None, str]) -> web.Response:
+        service = self._service
+        told = Request("rest", request[REQUEST_ID], request.remote or "", model=target[0])
+        with service.answering(told):
+            service.door.check()
+            service.models.find(*target)
+            # The door is entered with the whole body: who sends slowly takes no one's place.
+            async with self._bodies.read(request) as body:
+                told.bytes = len(body)
+                with service.door.enter():
+                    answer = await self._work(body, target, told)
+        return web.Response(body=answer, content_type="application/json")
+
+    async def _work(self, body: bytes, target: tuple[str, int | None, str], told: Request) -> bytes:
+        service, loop = self._service, asyncio.get_running_loop()
+        servable = service.models.find(*target)
+        told.version = servable.version
+        with servable.in_use():
+            async with service.deadline():
+                signature, inputs, rows = await loop.run_in_executor(
+                    self._executor, read_body, body, servable.signatures, service.limits
+                )
+                outputs = await service.predict(servable, signature.name, inputs, told)
+                return await loop.run_in_executor(self._executor, write_body, outputs, rows)
+
+
+def _answer(limits: Limits) -> Callable[..., Awaitable[web.StreamResponse]]:
+    @web.middleware
+    async def answer(
+        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """Request ids, errors as TensorFlow Serving has them, and an end to a reader that does not read."""
+        request[REQUEST_ID] = request_id(request.headers.get(REQUEST_ID))
+        try:
+            response = await handler(request)
+        except ServingError as error:
+            response = web.json_response({"error": str(error)}, status=error.http_status)
+        except web.HTTPException as error:
+            response = web.json_response({"error": error.reason}, status=error.status)
+        response.headers[REQUEST_ID] = request[REQUEST_ID]
+        if request.can_read_body and not request.content.at_eof():
+            response.force_close()  # a body that was not read is in the way of the next request
+        try:
+            async with asyncio.timeout(limits.patience):
+                await response.prepare(request)
+                await response.write_eof()
+        except TimeoutError:
+            if request.transport is not None:
+                request.transport.abort()
+        return response
+
+    return answer
+
+
+def _dict(message: Message) -> dict:
+    return MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+
+
+def _json(message: Message) -> web.Response:
+    return web.Response(body=json.dumps(_dict(message), indent=1), content_type="application/json")
