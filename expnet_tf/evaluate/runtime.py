@@ -69,13 +69,17 @@ def _smaller(image: np.ndarray, box: Sequence[float]) -> tuple[np.ndarray, list[
     return image, [scale * float(value) for value in box]
 
 
-def _run(folder: Path, threads: int) -> list[dict[str, Any]]:
+def environment(threads: int) -> dict[str, str]:
+    """This process's environment with the number of threads in it, for a process to come: libraries read it once."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
-    environment = {**os.environ, "TF_NUM_INTEROP_THREADS": "1", **{name: str(threads) for name in names}}
+    return {**os.environ, "TF_NUM_INTEROP_THREADS": "1", **{name: str(threads) for name in names}}
+
+
+def _run(folder: Path, threads: int) -> list[dict[str, Any]]:
     result = folder / f"result-{threads}.json"
     files = [str(folder / "job.json"), str(folder / "photos.npz"), str(threads), str(result)]
     command = [sys.executable, "-m", "expnet_tf.evaluate.stopwatch", *files]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=environment(threads), capture_output=True, text=True, check=False)
     if done.returncode or not result.is_file():
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise RuntimeFailure(f"Times on {threads} thread(s) could not be taken: {last}")
