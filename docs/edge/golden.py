@@ -1,6 +1,6 @@
 """golden.py EXPORTS OUT: what a device must reproduce, from an export folder, in files that need no Python to be read.
 
-OUT/00.ppm, 01.ppm, ... are the crops that the export was judged on; OUT/golden.jsonl has a line for each, in the form
+OUT/000.ppm, 001.ppm, ... are the crops that the export was judged on; OUT/golden.jsonl has a line for each, in the form
 in which `predict` prints its own, with the answers of the network in float64.
 """
 
@@ -23,7 +23,7 @@ def main(exports: Path, out: Path) -> None:
     face_model = open_face()
     lines = []
     for i, image in enumerate(images):
-        name = f"{i:02d}.ppm"
+        name = f"{i:03d}.ppm"
         height, width, _ = image.shape
         (out / name).write_bytes(b"P6\n%d %d\n255\n" % (width, height) + image.tobytes())
         answer = {head: values[i].tolist() for head, values in heads.items()}

@@ -141,7 +141,7 @@ bool network_open(Network *network, const char *path) {
         complain("%s: has %zu outputs; at most %d are expected.", path, count, MAX_OUTPUTS);
         return false;
     }
-    if (!fine(LiteRtGetCompiledModelOutputTensorLayouts(network->compiled, SIGNATURE, count, layouts, true), "no shapes"))
+    if (!fine(LiteRtGetCompiledModelOutputTensorLayouts(network->compiled, SIGNATURE, count, layouts, true), "shapes"))
         return false;
     for (size_t i = 0; i < count; i++)
         if (!prepare_output(network, path, signature, i, &layouts[i]))
