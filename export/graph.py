@@ -12,28 +12,50 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from expnet_tf.export import ExportError
 from expnet_tf.network import describe
 
+Heads = dict[str, tf.Tensor]
 
-def serving_function(model: keras.Model) -> tf.types.experimental.ConcreteFunction:
-    """Inference of `model` from `image`, uint8 [None, S, S, 3], to {head: float32 [None, width]}.
 
-    Raises ExportError where the model has no mean image layer as `ExpNet` makes it.
+def inference(model: keras.Model) -> Callable[[tf.Tensor], Heads]:
+    """What `model` computes in inference, as a Python function of tensors to be traced.
+
+    It takes `image`, uint8 [B, S, S, 3], and gives {head: float32 [B, width]}. Raises ExportError where the model
+    has no mean image layer as `ExpNet` makes it.
     """
     layers = {layer.name: layer for layer in model.layers}
     mean = layers.get("mean_image")
     if not isinstance(mean, keras.layers.EinsumDense):
         raise ExportError("The model has no mean_image layer that scales and shifts pixels; accepted: ExpNet's.")
-    size = describe(model)["size"]
     trunk = keras.Model(mean.output, model.output, name=model.name)
 
-    @tf.function(input_signature=[tf.TensorSpec([None, size, size, 3], tf.uint8, name="image")])
-    def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
+    def infer(image: tf.Tensor) -> Heads:
         # The layer is an einsum with a diagonal kernel, which converters turn into a matrix product between two
         # reshapes. Multiplied and added by hand it is two nodes, with the same roundings.
         scale = tf.linalg.diag_part(tf.convert_to_tensor(mean.kernel))
-        outputs = trunk(tf.cast(image, tf.float32) * scale + mean.bias, training=False)
-        return {head: tf.identity(value, name=head) for head, value in outputs.items()}
+        outputs: Heads = trunk(tf.cast(image, tf.float32) * scale + mean.bias, training=False)
+        return outputs
+
+    return infer
+
+
+def image_function(
+    model: keras.Model, function: Callable[[tf.Tensor], Heads]
+) -> tf.types.experimental.ConcreteFunction:
+    """`function` traced for `image`, uint8 [None, S, S, 3], S being the model's; outputs under their own names."""
+    size = describe(model)["size"]
+
+    @tf.function(input_signature=[tf.TensorSpec([None, size, size, 3], tf.uint8, name="image")])
+    def serve(image: tf.Tensor) -> Heads:
+        return {name: tf.identity(value, name=name) for name, value in function(image).items()}
 
     return serve.get_concrete_function()
+
+
+def serving_function(model: keras.Model) -> tf.types.experimental.ConcreteFunction:
+    """Inference of `model` from `image`, uint8 [None, S, S, 3], to {head: float32 [None, width]}.
+
+    Raises ExportError: see `inference`.
+    """
+    return image_function(model, inference(model))
 
 
 def frozen_graph(model: keras.Model) -> Any:
