@@ -78,9 +78,9 @@ def build(
         raise RepositoryError(f"Unknown target {target!r}; accepted: {', '.join(TARGETS)}.")
     if version < 1:
         raise RepositoryError(f"Version {version} is not accepted: a whole number of at least 1.")
+    exported = manifest.read(source)
     if folder.resolve().is_relative_to(source.resolve()):
         raise RepositoryError(f"{folder} lies in the export {source}: give a folder outside it.")
-    exported = manifest.read(source)
     artifact = artifact or _default(exported, target, source)
     noted, warnings = _usable(exported, artifact, target, source)
     record = records.read(folder, target)
