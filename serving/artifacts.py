@@ -27,17 +27,16 @@ class Artifact(NamedTuple):
     runner: str
 
 
-# Files first: ONNX and TFLite are data. Of a SavedModel the version's folder itself, as TensorFlow Serving has it,
-# or a folder in it, as the export and Triton have it.
+# Files first, in the order of the registry: ONNX and TFLite are data. Of a SavedModel the version's folder itself,
+# as TensorFlow Serving has it, or a folder in it, as the export and Triton have it.
 LAYOUT = (
-    ("onnx", EXPORTERS["onnx"].file, "onnxruntime"),
-    ("tflite", EXPORTERS["tflite"].file, "litert"),
-    ("tflite-fp16", EXPORTERS["tflite-fp16"].file, "litert"),
+    *((e.name, e.file, e.runners[0]) for e in EXPORTERS.values() if e.runners[0] in ("onnxruntime", "litert")),
     ("savedmodel", ".", "savedmodel"),
     ("savedmodel", EXPORTERS["savedmodel"].file, "savedmodel"),
     ("savedmodel", "model.savedmodel", "savedmodel"),
 )
 SAVED_MODEL = "saved_model.pb"
+RECORD = "repository.json"  # of `expnet repository`, whose own module for it needs more than a server has to load
 
 
 def find(folder: Path) -> Artifact | None:
@@ -81,11 +80,12 @@ def check(folder: Path, artifact: Artifact) -> dict[str, Any] | None:
     return record
 
 
-def describe(artifact: Artifact, record: dict[str, Any] | None) -> tuple[str, int, float | None]:
+def describe(folder: Path, artifact: Artifact, record: dict[str, Any] | None) -> tuple[str, int, float | None]:
     """Model id, side of the crop and crop factor, from the manifest or else from the artifact's own signature.
 
-    Only ONNX carries a crop factor of its own. Raises ArtifactError where the artifact takes anything but `image`,
-    uint8 [n, S, S, 3], and what the runtime raises for a file that it cannot read.
+    The crop factor is then what an ONNX file says, or the repository's record. Raises ArtifactError where the
+    artifact takes anything but `image`, uint8 [n, S, S, 3], and what the runtime raises for a file that it cannot
+    read.
     """
     if record is not None:
         try:
@@ -99,8 +99,22 @@ def describe(artifact: Artifact, record: dict[str, Any] | None) -> tuple[str, in
     square = len(shape) == 4 and shape[1] == shape[2] and shape[3] == 3 and isinstance(shape[1], int)
     if name != "image" or dtype != "uint8" or not square:
         raise ArtifactError(f"{artifact.path}: input {name} {dtype} {list(shape)}; image uint8 [n, S, S, 3] is served.")
-    factor = facts.get("crop_factor")
+    factor = facts.get("crop_factor") or _recorded(folder).get("crop_factor")
     return facts.get("model", ""), int(shape[1]), float(factor) if factor else None
+
+
+def models_folder(base: Path) -> Path:
+    """Where the models lie: `base` itself, or `models` in it, as `expnet repository` has it."""
+    return base / "models" if (base / RECORD).is_file() and (base / "models").is_dir() else base
+
+
+def _recorded(folder: Path) -> dict[str, Any]:
+    """What the record of `expnet repository` says of the model that the version in `folder` belongs to."""
+    try:
+        record = json.loads((folder.parents[2] / RECORD).read_text(encoding="utf-8"))
+        return dict(record["models"][folder.parent.name])
+    except (OSError, ValueError, TypeError, KeyError, IndexError):
+        return {}
 
 
 Own = tuple[str, str, tuple[Any, ...], dict[str, str]]  # input's name, dtype, shape; what the file says of itself

@@ -97,7 +97,7 @@ def load_version(folder: Path, workers: int, max_batch: int) -> LoadedModel:
     if artifact is None:
         names = ", ".join(dict.fromkeys(place for _, place, _ in artifacts.LAYOUT if place != "."))
         raise ArtifactError(f"{folder}: neither {artifacts.SAVED_MODEL} nor one of {names} in it.")
-    described = artifacts.describe(artifact, artifacts.check(folder, artifact))
+    described = artifacts.describe(folder, artifact, artifacts.check(folder, artifact))
     return LoadedModel(lambda: RUNNERS[artifact.runner](artifact.path), described, workers, max_batch)
 
 

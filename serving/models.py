@@ -14,6 +14,7 @@ from typing import Any
 from grpc import StatusCode  # type: ignore[import-untyped]
 
 from expnet_tf.serving import versions
+from expnet_tf.serving.artifacts import models_folder
 from expnet_tf.serving.batching import Batcher, BatchPolicy
 from expnet_tf.serving.errors import ServingError, invalid
 from expnet_tf.serving.loaded import LoadedModel, load_version
@@ -91,7 +92,7 @@ class Models:
             load: folder of a version, workers, largest batch -> LoadedModel; called in a thread of its own.
         """
         self._executor, self._workers, self._policy, self._metrics = executor, workers, policy, metrics
-        self._base, self._load = base, load
+        self._base, self._load = base and models_folder(base), load
         self._models: dict[str, _Model] = {}
         self._retiring: set[asyncio.Task[None]] = set()
 

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
+from contextvars import ContextVar
 
 from aiohttp import web
 from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
@@ -28,6 +29,7 @@ _ROUTE = re.compile(
     r"(?P<verb>:predict|:classify|:regress|/metadata)?",
     re.IGNORECASE,
 )
+_id: ContextVar[str] = ContextVar("request_id")  # of the request that this task answers
 _MAX_VERSION = 2**63  # an int64 in the protocol
 
 
@@ -95,7 +97,7 @@ class Rest:
 
     async def _predict(self, request: web.Request, target: tuple[str, int | None, str]) -> web.Response:
         service = self._service
-        told = Request("rest", request[REQUEST_ID], request.remote or "", model=target[0])
+        told = Request("rest", _id.get(), request.remote or "", model=target[0])
         with service.answering(told):
             service.door.check()
             service.models.find(*target)
@@ -125,14 +127,14 @@ def _answer(limits: Limits) -> Callable[..., Awaitable[web.StreamResponse]]:
         request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         """Request ids, errors as TensorFlow Serving has them, and an end to a reader that does not read."""
-        request[REQUEST_ID] = request_id(request.headers.get(REQUEST_ID))
+        _id.set(request_id(request.headers.get(REQUEST_ID)))
         try:
             response = await handler(request)
         except ServingError as error:
             response = web.json_response({"error": str(error)}, status=error.http_status)
         except web.HTTPException as error:
             response = web.json_response({"error": error.reason}, status=error.status)
-        response.headers[REQUEST_ID] = request[REQUEST_ID]
+        response.headers[REQUEST_ID] = _id.get()
         if request.can_read_body and not request.content.at_eof():
             response.force_close()  # a body that was not read is in the way of the next request
         try:
