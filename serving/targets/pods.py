@@ -27,9 +27,9 @@ spec:
 def loader(name: str) -> str:
     """A pod that holds the volume open for writing while the repository is copied into it."""
     return f"""\
-# Not part of the set: for filling the volume.
+# Fills the volume, and goes again; in the repository's folder, after the claim was applied:
 #   kubectl apply -f loader.yaml && kubectl wait --for=condition=Ready pod/{name}-loader
-#   tar -c . | kubectl exec -i {name}-loader -- tar -x -C {ROOT}
+#   tar -cf - * | kubectl exec -i {name}-loader -- tar -xf - -C {ROOT}
 #   kubectl delete -f loader.yaml
 apiVersion: v1
 kind: Pod
