@@ -31,14 +31,19 @@ PROBE_SEED = 16
 
 
 def write(model: keras.Model, info: ModelInfo, path: Path) -> None:
-    """Write the graph of `halve`, after the float32 one has been seen to stay in range on rendered faces.
+    """Write the graph of `convert_float16`; raises ExportError as it does."""
+    save(convert_float16(model, info), path)
+
+
+def convert_float16(model: keras.Model, info: ModelInfo) -> onnx.ModelProto:
+    """The float16 graph, after the float32 one has been seen to stay in range on rendered faces.
 
     Raises ExportError as `halve` and `check_range` do.
     """
     proto = convert(model, info)
     half = halve(proto)
     check_range(proto, half, probe(info))
-    save(half, path)
+    return half
 
 
 def halve(proto: onnx.ModelProto) -> onnx.ModelProto:
