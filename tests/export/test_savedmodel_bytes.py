@@ -7,7 +7,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl import flags
+from absl.testing import flagsaver
 from PIL import Image
+from tensorflow.python.tools import saved_model_cli
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from expnet_tf import image as photos
@@ -106,6 +109,31 @@ def test_crops_as_photos(
         outputs = runner.run(part)
         for head, expected in model(part, training=False).items():
             np.testing.assert_allclose(outputs[head], expected, atol=1e-4, rtol=1e-5, err_msg=head)
+
+
+def test_the_other_loader(folder: Path, runner: SavedModelBytesRunner, files: dict[str, bytes]) -> None:
+    loaded = tf.saved_model.load(str(folder))
+    assert loaded.crop_factor.numpy() == runner.crop_factor
+    photos_in = [files["on its side"], b"hello"]
+    outputs = loaded.signatures["serving_default"](
+        image_bytes=tf.constant(photos_in), box=tf.constant([BOX] * 2, tf.float32)
+    )
+    for name, value in runner.run_photos(photos_in, [BOX] * 2).items():
+        np.testing.assert_allclose(outputs[name], value, atol=1e-5, rtol=1e-5, err_msg=name)
+
+
+def test_command_line_tool(
+    folder: Path, runner: SavedModelBytesRunner, files: dict[str, bytes], tmp_path: Path
+) -> None:
+    np.save(tmp_path / "photo.npy", np.array([files["as it is"]]))
+    np.save(tmp_path / "box.npy", np.array([BOX], np.float32))
+    options = {"dir": str(folder), "tag_set": "serve", "signature_def": "serving_default", "outdir": str(tmp_path)}
+    inputs = f"image_bytes={tmp_path / 'photo.npy'};box={tmp_path / 'box.npy'}"
+    flags.FLAGS.mark_as_parsed()
+    with flagsaver.flagsaver(**options, inputs=inputs):
+        saved_model_cli.run()
+    for name, value in runner.run_photos([files["as it is"]], [BOX]).items():
+        np.testing.assert_allclose(np.load(tmp_path / f"{name}.npy"), value, atol=1e-5, rtol=1e-5, err_msg=name)
 
 
 def test_bad_photos_and_boxes_spoil_nothing_else(runner: SavedModelBytesRunner, files: dict[str, bytes]) -> None:
