@@ -49,9 +49,7 @@ def decode_image(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.cond(turn > 1, lambda: _turn_upright(image, turn), lambda: image), tf.size(image) > 0
 
 
-def crop(
-    image: tf.Tensor, box: tf.Tensor, size: int, factor: float | tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:  # fmt: skip
+def crop(image: tf.Tensor, box: tf.Tensor, size: int, factor: float | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Cut the square about a face box out of the photo and resize it: see `image.crop`.
 
     Args:
