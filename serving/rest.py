@@ -144,6 +144,8 @@ def _answer(limits: Limits) -> Callable[..., Awaitable[web.StreamResponse]]:
         except TimeoutError:
             if request.transport is not None:
                 request.transport.abort()
+        except ConnectionError:
+            pass  # the client went away
         return response
 
     return answer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
-import threading
+from collections import deque
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote, urlsplit
@@ -106,7 +106,7 @@ class RestTransport:
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         self._tls, self._host, self._path = parts.scheme == "https", parts.netloc, parts.path.rstrip("/")
-        self._own = threading.local()  # a connection is one thread's
+        self._idle: deque[http.client.HTTPConnection] = deque()  # one a call at a time; threads share them
 
     def facts(self, target: Target, timeout: float) -> Facts:
         answer, headers = self._call("GET", target, "/metadata", None, timeout)
@@ -126,7 +126,8 @@ class RestTransport:
         return {name: np.array(values, np.float32) for name, values in named.items()}
 
     def close(self) -> None:
-        self._drop()
+        while self._idle:
+            self._idle.pop().close()
 
     def _call(
         self, method: str, target: Target, verb: str, body: bytes | None, timeout: float
@@ -139,11 +140,13 @@ class RestTransport:
             response = connection.getresponse()
             data = response.read()
         except TimeoutError:
-            self._drop()
+            connection.close()
             raise ServingError(StatusCode.DEADLINE_EXCEEDED, f"No answer within {timeout:g} s.") from None
         except (OSError, http.client.HTTPException) as error:
-            self._drop()
+            connection.close()
+            self.close()  # the others have been idle for longer, and a server closes such
             raise ServingError(StatusCode.UNAVAILABLE, f"{self._host}: {error or type(error).__name__}.") from None
+        self._idle.append(connection)
         try:
             answer = json.loads(data)
         except ValueError:
@@ -154,20 +157,14 @@ class RestTransport:
         return answer, {key.lower(): value for key, value in response.getheaders()}
 
     def _connection(self, timeout: float) -> http.client.HTTPConnection:
-        connection: http.client.HTTPConnection | None = getattr(self._own, "connection", None)
-        if connection is None:
-            kind = http.client.HTTPSConnection if self._tls else http.client.HTTPConnection
-            connection = self._own.connection = kind(self._host)
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = (http.client.HTTPSConnection if self._tls else http.client.HTTPConnection)(self._host)
         connection.timeout = timeout
         if connection.sock is not None:
             connection.sock.settimeout(timeout)
         return connection
-
-    def _drop(self) -> None:
-        connection = getattr(self._own, "connection", None)
-        if connection is not None:
-            connection.close()
-            self._own.connection = None
 
 
 _CODES = {int(status): code for code, status in HTTP_STATUS.items()}
