@@ -1,7 +1,7 @@
 """ONNX through ONNX Runtime on an NVIDIA GPU: by CUDA kernels, or by TensorRT engines that it builds itself.
 
-By itself ONNX Runtime goes on without a word on the CPU where a provider cannot start. Here it may not: a figure said to
-be of a GPU is of one.
+By itself ONNX Runtime goes on without a word on the CPU where a provider cannot start. Here it may not: a figure said
+to be of a GPU is of one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from expnet_tf.export.runners import CannotRun
+from expnet_tf.export.runner import CannotRun
 
 
 class OnnxCudaRunner:

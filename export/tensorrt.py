@@ -16,7 +16,7 @@ import onnx
 
 from expnet_tf.export import ExportError
 from expnet_tf.export.onnx_fp16 import convert_float16
-from expnet_tf.export.runners import CannotRun
+from expnet_tf.export.runner import CannotRun
 from expnet_tf.export.tensorrt_runner import TensorRTRTXRunner, TensorRTRunner, bindings, cuda_runtime, message_log
 from expnet_tf.files import write_whole
 from expnet_tf.network import ModelInfo

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from expnet_tf.export.runners import CannotRun
+from expnet_tf.export.runner import CannotRun
 
 
 class TensorRTRunner:

@@ -9,7 +9,7 @@ import pytest
 
 from expnet_tf.export import onnx
 from expnet_tf.export.onnx_gpu_runners import OnnxCudaRunner, OnnxTensorRTRunner
-from expnet_tf.export.runners import CannotRun
+from expnet_tf.export.runner import CannotRun
 from expnet_tf.network import ModelInfo
 
 INFO = ModelInfo("toy", "0.1", "compact", 32, 1.5, ("expression", "identity", "pose"), "none", "Apache-2.0")

@@ -26,7 +26,7 @@ import pytest
 
 from expnet_tf.export import ExportError, onnx_fp16, tensorrt
 from expnet_tf.export.onnx import convert
-from expnet_tf.export.runners import CannotRun
+from expnet_tf.export.runner import CannotRun
 from expnet_tf.export.tensorrt import EngineOptions
 from expnet_tf.export.tensorrt_runner import TensorRTRTXRunner, TensorRTRunner
 from expnet_tf.network import HEADS, ModelInfo
@@ -304,6 +304,13 @@ def test_rtx_engine(
     expected = {head: keras.ops.convert_to_numpy(value) for head, value in model(images).items()}
     for head, value in runner.run(images).items():
         np.testing.assert_allclose(value, expected[head], atol=0.02, rtol=5e-3)
+
+
+def test_rtx_refuses_rubbish(rtx: Any, cuda: Cuda, tmp_path: Path) -> None:
+    """The Runner around the real runtime; what it says first depends on the machine."""
+    (tmp_path / "x.engine").write_bytes(b"rubbish" * 100)
+    with pytest.raises(RuntimeError, match=rf"^tensorrt-rtx {rtx.__version__} cannot load x.engine: \S+"):
+        TensorRTRTXRunner(tmp_path / "x.engine")
 
 
 def test_rtx_refuses_an_unknown_operator(rtx: Any, graph: onnx.ModelProto) -> None:
