@@ -120,10 +120,13 @@ class RestTransport:
 
     def predict(self, target: Target, images: np.ndarray, timeout: float) -> dict[str, np.ndarray]:
         body = json.dumps({"signature_name": DEFAULT, "inputs": {"image": images.tolist()}}).encode()
-        outputs = self._call("POST", target, ":predict", body, timeout)[0]["outputs"]
+        outputs = self._call("POST", target, ":predict", body, timeout)[0].get("outputs")
         # A single output comes without its name; then it is the one that every ExpNet has.
         named = outputs if isinstance(outputs, dict) else {"expression": outputs}
-        return {name: np.array(values, np.float32) for name, values in named.items()}
+        made = {name: np.array(values, np.float32) for name, values in named.items()}
+        if any(values.shape[:1] != images.shape[:1] for values in made.values()):
+            raise ServingError(StatusCode.UNKNOWN, f"{self._host}: the answer has no outputs for {len(images)} images.")
+        return made
 
     def close(self) -> None:
         while self._idle:
@@ -150,10 +153,11 @@ class RestTransport:
         try:
             answer = json.loads(data)
         except ValueError:
-            answer = {"error": f"HTTP {response.status}, and no JSON."}
-        if response.status != http.HTTPStatus.OK:
-            said = answer.get("error", "") if isinstance(answer, dict) else ""
-            raise ServingError(_CODES.get(response.status, StatusCode.UNKNOWN), str(said))
+            answer = None
+        if response.status != http.HTTPStatus.OK or not isinstance(answer, dict):
+            said = answer.get("error") if isinstance(answer, dict) else "no JSON object"
+            code = _CODES.get(response.status, StatusCode.UNKNOWN)
+            raise ServingError(StatusCode.UNKNOWN if code == StatusCode.OK else code, f"HTTP {response.status}: {said}")
         return answer, {key.lower(): value for key, value in response.getheaders()}
 
     def _connection(self, timeout: float) -> http.client.HTTPConnection:

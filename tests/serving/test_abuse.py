@@ -320,7 +320,7 @@ def test_sigterm_answers_what_is_in_flight(put, tmp_path, crops):
     words = [str(Path(sys.executable).with_name("expnet"))]
     words += ["serve", "--model-repository", str(tmp_path), "--grpc-port", "0", "--rest-port", "0"]
     # A batch that waits for its second image keeps a request in flight for as long as the test needs.
-    words += ["--max-batch", "2", "--max-delay", "3", "--workers", "1"]
+    words += ["--max-batch", "2", "--max-delay", "1.5", "--workers", "1"]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         said = process.stdout.readline()
@@ -331,9 +331,9 @@ def test_sigterm_answers_what_is_in_flight(put, tmp_path, crops):
             rest.facts(Target("toy", None), 10)
             with concurrent.futures.ThreadPoolExecutor(1) as pool:
                 call = pool.submit(stub.predict, Target("toy", None), crops[:1], 20)
-                time.sleep(0.5)
+                time.sleep(0.4)
                 process.send_signal(signal.SIGTERM)
-                time.sleep(0.5)
+                time.sleep(0.3)
                 assert not call.done()
                 for one in (stub, rest):
                     with pytest.raises(ServingError) as caught:
