@@ -24,16 +24,15 @@ import numpy as np
 from expnet_tf.evaluate.runtime import machine
 from expnet_tf.export import EXPORTERS, MANIFEST, ExportError, manifest
 from expnet_tf.export.bench_process import Process
-from expnet_tf.export.bench_report import FAILED, MEASURED, NOT_RUN, SCHEMA, Report, Run, Times, best
-from expnet_tf.export.bench_worker import ALL_RUNNERS
+from expnet_tf.export.bench_report import FAILED, MEASURED, NOT_RUN, ROUNDS, SCHEMA, Report, Run, Times, best
 from expnet_tf.export.openvino_runner import OpenVinoRunner
 from expnet_tf.export.reference import read_inputs
-from expnet_tf.export.runners import CannotRun
+from expnet_tf.export.runner import CannotRun
+from expnet_tf.export.runners import RUNNERS
 
 log = logging.getLogger(__name__)
 
 BENCH = "bench.json"
-ROUNDS = 15
 BLOCK = 0.06  # s that a block of calls is meant to take: long beside the clock, short beside what disturbs a machine
 MOST_CALLS = 200  # in a block
 
@@ -73,7 +72,7 @@ def bench(
             progress(f"{run.artifact} in {run.runtime}, threads {run.threads}: loading")
             with _noting(run):
                 manifest.check(folder, record["artifacts"][run.artifact])  # before loading: a SavedModel is code
-                if run.runtime not in ALL_RUNNERS:
+                if run.runtime not in RUNNERS:
                     raise ExportError(f"not an artifact that this version knows; it knows {', '.join(EXPORTERS)}.")
                 process = Process(run.runtime, folder / run.path, run.threads, folder / inputs["path"])
                 alive[number] = stack.enter_context(process)
@@ -95,16 +94,22 @@ def bench(
 
 
 def _runs(record: dict[str, Any], only: Sequence[str], threads: Sequence[int]) -> Iterator[Run]:
-    """What there is to run: `only` may name artifacts, runtimes or both, and what it does not speak of is free."""
+    """What there is to run: `only` may name artifacts, runtimes or both, and the kind that it does not name is free.
+
+    `savedmodel`, which is both, is the artifact.
+    """
     pairs = [(name, runtime) for name, noted in record["artifacts"].items() for runtime in _runtimes(name, noted)]
-    artifacts, runtimes = ({pair[i] for pair in pairs} for i in (0, 1))
-    if unknown := [name for name in only if name not in artifacts | runtimes]:
-        there = ", ".join([*dict.fromkeys(name for pair in zip(*pairs, strict=True) for name in pair)])
+    if not pairs:
+        raise ExportError("No artifact is in the folder.")
+    artifacts = list(dict.fromkeys(name for name, _ in pairs))
+    runtimes = [name for name in dict.fromkeys(runtime for _, runtime in pairs) if name not in artifacts]
+    if unknown := [name for name in only if name not in artifacts + runtimes]:
+        there = ", ".join(artifacts + runtimes)
         raise ExportError(f"Nothing there is called {', '.join(unknown)}; artifacts and runtimes there: {there}.")
-    chosen = (artifacts & set(only) or artifacts, runtimes & set(only) or runtimes)
-    kept = [(name, runtime) for name, runtime in pairs if name in chosen[0] and runtime in chosen[1]]
+    free = not set(only) & set(artifacts), not set(only) & set(runtimes)
+    kept = [pair for pair in pairs if all(free[i] or pair[i] in only for i in (0, 1))]
     if not kept:
-        raise ExportError(f"No artifact there runs in {', '.join(only)}." if only else "No artifact is in the folder.")
+        raise ExportError(f"No artifact there runs in {', '.join(only)}.")
     for name, runtime in kept:
         noted = record["artifacts"][name]
         for count in threads:

@@ -14,7 +14,8 @@ from typing import Any
 
 from expnet_tf.evaluate.runtime import environment
 from expnet_tf.export import ExportError
-from expnet_tf.export.runners import CannotRun
+from expnet_tf.export.runner import CannotRun
+from expnet_tf.quiet import NOISE
 
 PATIENCE = 300  # s that an answer may take: building an engine takes a minute
 
@@ -58,7 +59,7 @@ class Process:
         code = self._process.wait()
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         self._said.seek(0)
-        lines = [line.strip() for line in self._said.read().decode(errors="replace").splitlines() if line.strip()]
+        lines = [line.decode(errors="replace").strip() for line in self._said if line.strip() and not NOISE.match(line)]
         return f"the process ended with {how}" + (f": {lines[-1][:300]}" if lines else ".")
 
     def close(self) -> None:

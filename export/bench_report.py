@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SCHEMA = 1
+ROUNDS = 15
 MEASURED, FAILED, NOT_RUN = "measured", "failed", "not run"
 
 

@@ -21,9 +21,8 @@ from typing import Any
 import numpy as np
 
 from expnet_tf.export.openvino_runner import OpenVinoRunner, import_openvino
-from expnet_tf.export.runners import RUNNERS, CannotRun, Runner
-
-ALL_RUNNERS: dict[str, type[Runner]] = {**RUNNERS, OpenVinoRunner.name: OpenVinoRunner}
+from expnet_tf.export.runner import CannotRun
+from expnet_tf.export.runners import RUNNERS
 
 # What each runtime is imported as, so that its import is told apart from loading the artifact. The import of a runtime
 # that is not in here counts as loading.
@@ -31,8 +30,13 @@ MODULES = {
     "keras": "keras",
     "savedmodel": "tensorflow",
     "savedmodel-v1": "tensorflow",
+    "savedmodel-bytes": "tensorflow",
     "onnxruntime": "onnxruntime",
+    "onnxruntime-cuda": "onnxruntime",
+    "onnxruntime-tensorrt": "onnxruntime",
     "litert": "ai_edge_litert.interpreter",
+    "tensorrt": "tensorrt",
+    "tensorrt-rtx": "tensorrt_rtx",
 }
 
 QUIET = 0.01  # s; a pool of threads that waits by spinning must be asleep before others are measured
@@ -85,7 +89,7 @@ class Worker:
         loading = time.perf_counter()
         _forget_peak()
         self._baseline = peak_memory()
-        self._loaded = ALL_RUNNERS[runner](artifact, threads)
+        self._loaded = RUNNERS[runner](artifact, threads)
         return {
             "import_s": loading - start if imported else None,
             "load_s": time.perf_counter() - loading,

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import numpy as np
 
-from expnet_tf.export.runners import CannotRun
+from expnet_tf.export.runner import CannotRun
 
 
 def import_openvino() -> ModuleType:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from expnet_tf.commands.common import FAILED, FINE, UsageError, command, count, printer, usage
+from expnet_tf.export.bench_report import ROUNDS
 from expnet_tf.quiet import quiet
 
 
@@ -34,7 +35,9 @@ def add(commands: Any) -> None:
     parser.add_argument("directory", type=Path, metavar="DIR", help="a folder made by `expnet export`")
     parser.add_argument("--threads", type=_counts, default=(1, 2), metavar="LIST", help="default: 1,2")
     parser.add_argument("--batch", type=_counts, default=(1, 8), metavar="LIST", help="batch sizes (default: 1,8)")
-    parser.add_argument("--rounds", type=count, default=15, metavar="N", help="over all artifacts (default: 15)")
+    parser.add_argument(
+        "--rounds", type=count, default=ROUNDS, metavar="N", help=f"over all artifacts (default: {ROUNDS})"
+    )
     parser.add_argument(
         "--calls", type=count, metavar="N", help="of an artifact in a round (default: as many as take 0.06 s)"
     )
