@@ -56,11 +56,25 @@ EXPORTERS = {
     exporter.name: exporter
     for exporter in (
         Exporter("savedmodel", "savedmodel", "savedmodel:write", "float32", ("savedmodel", "savedmodel-v1")),
+        Exporter("savedmodel-bytes", "savedmodel-bytes", "savedmodel_bytes:write", "float32", ("savedmodel-bytes",)),
         Exporter("onnx", "model.onnx", "onnx:write", "float32", ("onnxruntime",)),
+        Exporter("onnx-fp16", "model-fp16.onnx", "onnx_fp16:write", "float16", ("onnxruntime",)),
         Exporter("tflite", "model.tflite", "tflite:write", "float32", ("litert",)),
         Exporter("tflite-fp16", "model-fp16.tflite", "tflite:write_float16", "float16", ("litert",)),
         Exporter("tflite-dynamic", "model-dynamic.tflite", "tflite_int8:write_dynamic", "int8", ("litert",)),
         Exporter("tflite-int8", "model-int8.tflite", "tflite_int8:write", "int8", ("litert",)),
+        Exporter(
+            "tensorrt-fp16", "model-fp16.engine", "tensorrt:write", "float16", ("tensorrt",), "tensorrt", "tensorrt"
+        ),
+        Exporter(
+            "tensorrt-rtx-fp16",
+            "model-fp16-rtx.engine",
+            "tensorrt:write_rtx",
+            "float16",
+            ("tensorrt-rtx",),
+            "tensorrt_rtx",
+            "tensorrt-rtx",
+        ),
     )
 }
 

@@ -14,17 +14,34 @@ import tempfile
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
 from expnet_tf.camera import NOMINAL_FOCAL
 from expnet_tf.export import EXPORTERS, MANIFEST, REFERENCE_INPUTS, REFERENCE_MODEL, Exporter, ExportError
-from expnet_tf.network import HEADS, ModelInfo
+from expnet_tf.morphable import open_face
+
+if TYPE_CHECKING:  # reading a manifest must not take the seconds that Keras does
+    import keras
+
+    from expnet_tf.network import ModelInfo
 
 SCHEMA = 1
-TOOLCHAIN = ("expnet_tf", "tensorflow", "keras", "numpy", "tf2onnx", "onnx", "onnxruntime", "ai-edge-litert")
+TOOLCHAIN = (
+    "expnet_tf",
+    "tensorflow",
+    "keras",
+    "numpy",
+    "tf2onnx",
+    "onnx",
+    "onnxruntime",
+    "ai-edge-litert",
+    "ai-edge-quantizer",
+    "openvino",
+    "tensorrt",
+    "tensorrt_rtx",
+)
 UNITS = {
     "expression": "sigma of the 3D morphable model",
     "identity": "sigma of the 3D morphable model",
@@ -53,6 +70,8 @@ def digest(path: Path) -> str:
 
 def weights_digest(model: keras.Model) -> str:
     """sha256 over path, shape and float32 bytes of every weight: the same however the file was packed."""
+    import keras
+
     sha = hashlib.sha256()
     for weight in sorted(model.weights, key=lambda w: w.path):
         values = np.ascontiguousarray(keras.ops.convert_to_numpy(weight), dtype="<f4")
@@ -94,7 +113,9 @@ def build(
 
     `kept` are entries taken over from an earlier manifest, `inputs` says how the reference crops were chosen.
     """
-    size = info.size
+    from expnet_tf.network import HEADS
+
+    size, face = info.size, open_face()
     made = {e.name: entry(directory, e.file, precision=e.precision) for e in exporters}
     artifacts = {**kept, **made}
     return {
@@ -115,6 +136,12 @@ def build(
             head: {"dtype": "float32", "shape": [None, HEADS[head]], "unit": UNITS[head]} for head in info.heads
         },
         "nominal_focal": NOMINAL_FOCAL,
+        "face_model": {
+            "name": face.provenance["name"],
+            "version": face.provenance["version"],
+            "vertices": face.n_vertices,
+            "blendshapes": face.blendshape_names.tolist(),
+        },
         "toolchain": {"python": platform.python_version(), **_versions()},
         "reference": {
             "model": entry(directory, REFERENCE_MODEL),

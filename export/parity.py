@@ -19,7 +19,8 @@ import numpy as np
 
 from expnet_tf.export import CERTIFICATE, EXPORTERS, MANIFEST, PARITY, ExportError, manifest
 from expnet_tf.export.reference import read_inputs
-from expnet_tf.export.runners import RUNNERS, CannotRun
+from expnet_tf.export.runner import CannotRun
+from expnet_tf.export.runners import RUNNERS
 from expnet_tf.export.tolerances import TOLERANCES, Tolerance
 from expnet_tf.morphable import MorphableModel, open_face
 from expnet_tf.network import HEADS, POSE_STD
@@ -50,6 +51,8 @@ class Row:
     vertex_rms_mm: float | None = None
     blendshape_max: float | None = None  # largest difference of a blendshape weight in [0, 1]
     other_heads: dict[str, float] = field(default_factory=dict)  # identity: sigma; pose: units of POSE_STD
+    decode_vertex_max_mm: float | None = None  # of the 3DMM inside the artifact, where there is one
+    decode_blendshape_max: float | None = None
     component_dz_sigma: list[float] = field(default_factory=list)  # mean |dz| of each expression component
     worst_faces: list[int] = field(default_factory=list)  # by vertex rms, the worst first
     result: str = FAIL  # PASS, FAIL or NOT_RUN
@@ -195,6 +198,8 @@ def _judge(row: Row, folder: Path, noted: dict[str, Any], reference: Reference, 
     row.runtime_version = runner.version
     outputs = _run(runner.run, reference)
 
+    if reference.vertices is not None and hasattr(runner, "decode"):
+        row.decode_vertex_max_mm, row.decode_blendshape_max = _decoded(runner.decode, reference)
     for head, expected in reference.heads.items():
         difference = np.abs(outputs[head] - expected)
         if head == "expression":
@@ -233,6 +238,24 @@ def _run(run: Callable[[np.ndarray], dict[str, np.ndarray]], reference: Referenc
     return {head: np.concatenate([part[head] for part in parts]).astype(np.float64) for head in reference.heads}
 
 
+def _decoded(decode: Callable[[np.ndarray], tuple[np.ndarray, ...]], reference: Reference) -> tuple[float, float]:
+    """Largest errors of the artifact's own vertices (mm) and blendshapes; the reference's are decoded in float64."""
+    worst_vertex = worst_weight = 0.0
+    z, alpha = reference.heads["expression"], reference.heads.get("identity")
+    for start in range(0, len(reference.images), BATCH):
+        part = slice(start, start + BATCH)
+        vertices, weights = decode(reference.images[part])
+        expected = reference.face.decode(None if alpha is None else alpha[part], z[part])
+        if vertices.shape != expected.shape or weights.shape != reference.blendshapes[part].shape:
+            raise ExportError(
+                f"decode gives {list(vertices.shape)} and {list(weights.shape)}; expected are {list(expected.shape)} "
+                f"and {list(reference.blendshapes[part].shape)}."
+            )
+        worst_vertex = max(worst_vertex, float(np.linalg.norm(vertices - expected, axis=-1).max()))
+        worst_weight = max(worst_weight, float(np.abs(weights - reference.blendshapes[part]).max()))
+    return worst_vertex, worst_weight
+
+
 def _beyond(row: Row, tolerance: Tolerance) -> str | None:
     """What is out of tolerance, as a sentence."""
     measured = {
@@ -240,6 +263,8 @@ def _beyond(row: Row, tolerance: Tolerance) -> str | None:
         "mean |dz|, sigma": (row.mean_dz_sigma, tolerance.mean_dz_sigma),
         "vertex max, mm": (row.vertex_max_mm, tolerance.vertex_max_mm),
         "vertex rms, mm": (row.vertex_rms_mm, tolerance.vertex_rms_mm),
+        "decode, vertex max, mm": (row.decode_vertex_max_mm, tolerance.vertex_max_mm),
+        "decode, blendshape max": (row.decode_blendshape_max, tolerance.max_dz_sigma),
         **{f"{head} max": (value, tolerance.other_heads) for head, value in row.other_heads.items()},
     }
     found = [

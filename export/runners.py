@@ -7,30 +7,15 @@ from __future__ import annotations
 
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-
-class CannotRun(RuntimeError):
-    """This machine cannot run the artifact: hardware or a package is missing, one sentence. Not the artifact's fault."""
-
-
-class Runner(Protocol):
-    """An artifact loaded into its runtime.
-
-    Making one raises CannotRun where the machine lacks what it takes, and otherwise whatever the runtime raises when it
-    cannot load the artifact.
-    """
-
-    name: str  # key of RUNNERS
-    version: str  # of the runtime
-
-    def __init__(self, path: Path, threads: int = 1) -> None: ...
-
-    def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """uint8 RGB [B, S, S, 3], any B -> {output name: float32 [B, width]}."""
-        ...
+from expnet_tf.export.onnx_gpu_runners import OnnxCudaRunner, OnnxTensorRTRunner
+from expnet_tf.export.openvino_runner import OpenVinoRunner
+from expnet_tf.export.runner import Runner
+from expnet_tf.export.savedmodel_bytes_runner import SavedModelBytesRunner
+from expnet_tf.export.tensorrt_runner import TensorRTRTXRunner, TensorRTRunner
 
 
 class KerasRunner:
@@ -68,6 +53,11 @@ class SavedModelRunner:
         outputs = self._serve(image=self._tf.constant(images))
         return {name: value.numpy() for name, value in outputs.items()}
 
+    def decode(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The signature `decode`: vertices float32 [B, v, 3] mm, with identity, and blendshapes float32 [B, b]."""
+        outputs = self._module.signatures["decode"](image=self._tf.constant(images))
+        return outputs["vertices"].numpy(), outputs["blendshapes"].numpy()
+
 
 class SavedModelV1Runner:
     """SavedModel through the v1 Session loader, which is how TensorFlow Serving opens it."""
@@ -90,6 +80,11 @@ class SavedModelV1Runner:
     def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
         outputs: dict[str, np.ndarray] = self._session.run(self._outputs, {self._input: images})
         return outputs
+
+    def decode(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As SavedModelRunner's."""
+        vertices, blendshapes = self._session.run(["vertices:0", "blendshapes:0"], {"decode_image:0": images})
+        return vertices, blendshapes
 
 
 class OnnxRunner:
@@ -132,5 +127,18 @@ class LiteRTRunner:
 
 
 RUNNERS: dict[str, type[Runner]] = {
-    runner.name: runner for runner in (KerasRunner, SavedModelRunner, SavedModelV1Runner, OnnxRunner, LiteRTRunner)
+    runner.name: runner
+    for runner in (
+        KerasRunner,
+        SavedModelRunner,
+        SavedModelV1Runner,
+        SavedModelBytesRunner,
+        OnnxRunner,
+        OnnxCudaRunner,
+        OnnxTensorRTRunner,
+        OpenVinoRunner,
+        LiteRTRunner,
+        TensorRTRunner,
+        TensorRTRTXRunner,
+    )
 }

@@ -1,7 +1,7 @@
 """TFLite in eight bits: `tflite-dynamic` (weights only) and `tflite-int8` (weights and activations).
 
 The quantiser is Google's ai-edge-quantizer, LiteRT's own. On the shipped network it loses less than the quantiser
-inside TensorFlow's converter, whose int8 outputs put the pose's radians and its -900 mm on one scale (docs/int8.md).
+inside TensorFlow's converter, whose int8 outputs put the pose's radians and its -900 mm on one scale (docs/exports.md).
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def test_a_model_without_a_file(model: keras.Model, model_file: Path, images: np
 def test_one_failure_does_not_stop_the_others(
     model_file: Path, images: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(EXPORTERS, "savedmodel", EXPORTERS["savedmodel"]._replace(module="no_such_module"))
+    monkeypatch.setitem(EXPORTERS, "savedmodel", EXPORTERS["savedmodel"]._replace(writer="no_such_module:write"))
     said: list[str] = []
     result = export_model(model_file, tmp_path, "savedmodel,onnx", images=images, progress=said.append)
     assert not result.passed

@@ -13,9 +13,11 @@ import onnxruntime
 import pytest
 from tensorflow.lite.tools import flatbuffer_utils
 
-from expnet_tf.export import EXPORTERS, ExportError
+from expnet_tf.export import EXPORTERS, ExportError, manifest
 from expnet_tf.export.bundle import ExportResult
-from expnet_tf.export.parity import Report, Row, table, verify
+from expnet_tf.export.parity import Report, verify
+from expnet_tf.export.runner import CannotRun
+from expnet_tf.export.runners import RUNNERS
 from expnet_tf.morphable import open_face
 from expnet_tf.network import load_model, read_info
 
@@ -78,23 +80,57 @@ def test_certificate(exported: ExportResult, report: Report) -> None:
     assert record["reference"]["faces"] == 6
     assert len(record["results"]) == len(ROWS)
     half = next(r for r in record["results"] if r["artifact"] == "tflite-fp16")
-    assert half["pass"] is True
+    assert half["result"] == "pass"
     assert half["tolerance"]["vertex_rms_mm"] == 0.05
     assert half["bytes"] == exported.written["tflite-fp16"].stat().st_size
     assert len(half["sha256"]) == 64
     assert half["runtime_version"]
     assert 1e-6 < half["vertex_rms_mm"] < 0.05  # rounded weights cannot be exact
+    assert len(half["component_dz_sigma"]) == 29
+    assert np.mean(half["component_dz_sigma"]) == pytest.approx(half["mean_dz_sigma"], rel=1e-6)
 
 
-def test_table(report: Report) -> None:
-    lines = table(report).splitlines()
-    assert len(lines) == len(ROWS) + 3
-    assert all(line.endswith("pass") for line in lines[2:-1])
-    assert lines[-1] == "6 of 6 pass, 6 faces, model toy-0.1"
-    failed = Row("onnx", "onnxruntime", error="model.onnx: missing.")
-    bad = Report(**{**vars(report), "results": [report.results[0], failed]})
-    assert "FAIL" in table(bad)
-    assert "onnx in onnxruntime: model.onnx: missing." in table(bad)
+def test_worst_faces(exported: ExportResult, report: Report) -> None:
+    """The five worst of six faces of the int8 file, recomputed from it."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    with np.load(exported.directory / "parity_inputs.npz", allow_pickle=False) as file:
+        arrays = dict(file)
+    run = Interpreter(str(exported.written["tflite-int8"])).get_signature_runner("serving_default")
+    dz = run(image=arrays["image"])["expression"] - arrays["expression"]
+    error = (np.einsum("ne,evk->nvk", dz, open_face().expression_basis) ** 2).sum(-1).mean(-1)
+    row = next(row for row in report.results if row.artifact == "tflite-int8")
+    assert row.worst_faces == np.argsort(-error)[:5].tolist()
+
+
+def test_verdicts_go_into_the_manifest(bundle: Path, bless, keep) -> None:
+    keep(bundle, "onnx", "tflite")
+    rewrite_onnx(bundle, lambda proto: edit_weight(proto, 1000, lambda w: w * 1.05))
+    bless(bundle, "onnx")
+    assert not verify(bundle).passed
+    record = json.loads((bundle / "manifest.json").read_text())
+    verdicts = {name: entry["verified"] for name, entry in record["artifacts"].items()}
+    assert verdicts == {"onnx": "fail", "tflite": "pass"}
+    certificate = json.loads((bundle / "parity.json").read_text())
+    assert certificate["manifest_sha256"] == manifest.digest(bundle / "manifest.json")
+
+
+def test_what_cannot_run_here_is_not_run(bundle: Path, keep, monkeypatch: pytest.MonkeyPatch) -> None:
+    class NeedsDevice:
+        name = "onnxruntime"
+
+        def __init__(self, path: Path, threads: int = 1) -> None:
+            raise CannotRun("this artifact needs a GPU; there is none here.")
+
+    monkeypatch.setitem(RUNNERS, "onnxruntime", NeedsDevice)
+    keep(bundle, "onnx", "tflite")
+    report = verify(bundle)
+    assert report.passed
+    assert [row.result for row in report.results] == ["pass", "not run", "pass"]
+    assert report.results[1].error == "this artifact needs a GPU; there is none here."
+    assert json.loads((bundle / "manifest.json").read_text())["artifacts"]["onnx"]["verified"] == "not run"
+    keep(bundle, "onnx")
+    assert not verify(bundle).passed  # nothing was proven
 
 
 def test_the_others_go_on(bundle: Path) -> None:
@@ -102,7 +138,7 @@ def test_the_others_go_on(bundle: Path) -> None:
     (bundle / "model.onnx").unlink()
     tflite = bundle / "model.tflite"
     tflite.write_bytes(tflite.read_bytes()[:-1000])
-    (bundle / "savedmodel" / "assets.extra").mkdir()
+    (bundle / "savedmodel" / "assets.extra").mkdir(exist_ok=True)
     (bundle / "savedmodel" / "assets.extra" / "code.py").write_text("")
     report = verify(bundle)
     assert not report.passed
@@ -113,7 +149,8 @@ def test_the_others_go_on(bundle: Path) -> None:
     assert found["savedmodel", "savedmodel"] == "savedmodel/assets.extra/code.py: not in the manifest."
     record = json.loads((bundle / "parity.json").read_text())
     assert record["pass"] is False
-    assert [r["pass"] for r in record["results"]].count(True) == 2
+    damaged = ("onnx", "tflite", "savedmodel")
+    assert all((r["result"] == "pass") == (r["artifact"] not in damaged) for r in record["results"])
 
 
 @pytest.mark.parametrize("file", [e.file for e in EXPORTERS.values()])

@@ -61,7 +61,25 @@ def test_pickles_are_not_read(tmp_path: Path) -> None:
 
 
 def test_face_images() -> None:
-    faces = reference.face_images(48, 1.5, count=3)
-    assert (faces.shape, faces.dtype) == ((3, 48, 48, 3), np.uint8)
-    np.testing.assert_array_equal(faces, reference.face_images(48, 1.5, count=3))
-    assert len({face.tobytes() for face in faces}) == 3
+    faces, coverage = reference.face_images(48, 1.5, count=9)
+    assert (faces.shape, faces.dtype) == ((9, 48, 48, 3), np.uint8)
+    np.testing.assert_array_equal(faces, reference.face_images(48, 1.5, count=9)[0])
+    assert len({face.tobytes() for face in faces}) == 9
+    assert coverage["faces"] == "9, rendered, of 5 people"
+    assert coverage["scale"].startswith("2 shrunk to 0.5, 0.33, 0.2")
+
+
+def test_small_faces_are_small() -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8)
+    assert reference._shrunk(noise, 1.0) is noise
+    assert reference._shrunk(noise, 0.2).std() < 0.4 * noise.std()
+
+
+def test_large_networks_answer_in_float32(
+    model: keras.Model, images: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert reference.write_inputs(tmp_path / "inputs.npz", model, images) == "float64"
+    monkeypatch.setattr(reference, "FLOAT64_PARAMETERS", 1000)
+    assert reference.write_inputs(tmp_path / "inputs.npz", model, images) == "float32"
+    answer = reference.read_inputs(tmp_path / "inputs.npz")[1]["expression"]
+    np.testing.assert_array_equal(answer, answer.astype(np.float32))

@@ -6,7 +6,7 @@ from ai_edge_litert.interpreter import Interpreter
 from expnet_tf.export.bundle import ExportResult
 
 
-@pytest.mark.parametrize("name", ["tflite", "tflite-fp16"])
+@pytest.mark.parametrize("name", ["tflite", "tflite-fp16", "tflite-dynamic", "tflite-int8"])
 def test_contract(exported: ExportResult, name: str) -> None:
     interpreter = Interpreter(str(exported.written[name]))
     (image,) = interpreter.get_input_details()
