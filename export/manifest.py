@@ -40,7 +40,7 @@ TOOLCHAIN = (
     "ai-edge-quantizer",
     "openvino",
     "tensorrt",
-    "tensorrt_rtx",
+    "tensorrt-rtx",
 )
 UNITS = {
     "expression": "sigma of the 3D morphable model",
