@@ -15,14 +15,16 @@ from expnet_tf.serving.errors import ServingError, exhausted
 
 @dataclass(frozen=True)
 class Limits:
-    """Above any of these a request, or a photo in it, is refused with RESOURCE_EXHAUSTED (429) at once."""
+    """Above any of these a request, or a photo in it, is refused with RESOURCE_EXHAUSTED (429) at once.
+
+    The queue before the network has its own, see BatchPolicy.
+    """
 
     max_bytes: int = 32 * 2**20  # of a request, as sent; checked before it is parsed
     max_pixels: int = MAX_PIXELS  # of a photo, read from its header before it is decoded
     max_rows: int = 64  # images in a request
     max_concurrent: int = 64  # requests being worked on
     max_held: int = 256 * 2**20  # bytes of all REST bodies in memory, arriving or being worked on
-    max_queue: int = 256  # images waiting for the network
     timeout: float = 30.0  # s; a request that takes longer fails with DEADLINE_EXCEEDED (504)
     patience: float = 15.0  # s for a client to send its headers, its body, or to read the answer
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Executor
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 
 from aiohttp import web
@@ -30,14 +30,16 @@ _ROUTE = re.compile(
     re.IGNORECASE,
 )
 _id: ContextVar[str] = ContextVar("request_id")  # of the request that this task answers
+_SHORT = 256 * 1024  # bytes of JSON, read in some 5 ms
 _MAX_VERSION = 2**63  # an int64 in the protocol
 
 
 class Rest:
-    """The routes of one server; JSON is read and written in the threads of `executor`."""
+    """The routes of one server."""
 
-    def __init__(self, service: Service, executor: Executor) -> None:
-        self._service, self._executor = service, executor
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._reader = ThreadPoolExecutor(1, "json")
         self._bodies = Bodies(service.limits)
 
     def app(self) -> web.Application:
@@ -109,16 +111,21 @@ class Rest:
         return web.Response(body=answer, content_type="application/json")
 
     async def _work(self, body: bytes, target: tuple[str, int | None, str], told: Request) -> bytes:
-        service, loop = self._service, asyncio.get_running_loop()
+        service = self._service
         servable = service.models.find(*target)
         told.version = servable.version
         with servable.in_use():
             async with service.deadline():
-                signature, inputs, rows = await loop.run_in_executor(
-                    self._executor, read_body, body, servable.signatures, service.limits
-                )
+                # JSON is Python's work alone: with a second thread at it, both and the loop wait for each other. So
+                # here where it is short, and in one thread, where it cannot hold up the loop, where it is long.
+                if len(body) <= _SHORT:
+                    signature, inputs, rows = read_body(body, servable.signatures, service.limits)
+                else:
+                    signature, inputs, rows = await asyncio.get_running_loop().run_in_executor(
+                        self._reader, read_body, body, servable.signatures, service.limits
+                    )
                 outputs = await service.predict(servable, signature.name, inputs, told)
-                return await loop.run_in_executor(self._executor, write_body, outputs, rows)
+                return write_body(outputs, rows)
 
 
 def _answer(limits: Limits) -> Callable[..., Awaitable[web.StreamResponse]]:

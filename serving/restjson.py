@@ -119,6 +119,8 @@ def _array(column: Any, name: str, expected: Tensor, limits: Limits) -> np.ndarr
 
 def _numbers(value: Any, name: str, row: int, expected: Tensor) -> np.ndarray:
     where = f"Input {name}, row {row}"
+    if _is_base64(value):
+        raise invalid(f"{where}: encoded bytes; an array {list(expected.row)} is expected. Photos go to image_bytes.")
     try:
         made = np.array(value)
     except (ValueError, TypeError, OverflowError, RecursionError):  # lists of unequal length or depth

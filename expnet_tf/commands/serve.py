@@ -131,7 +131,6 @@ def _settings(options: argparse.Namespace) -> Settings:
             max_pixels=options.max_pixels,
             max_rows=options.max_rows,
             max_concurrent=options.max_concurrent,
-            max_queue=options.max_queue,
             timeout=options.timeout,
             patience=options.patience,
         ),

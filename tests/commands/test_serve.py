@@ -31,7 +31,7 @@ def test_what_the_arguments_become(tmp_path):
     assert (settings.host, settings.grpc_port, settings.rest_port) == ("127.0.0.1", 8500, 8501)
     assert (settings.repository, settings.workers, settings.reflection) == (None, cores(), False)
     assert settings.limits.max_bytes == 32 * 2**20
-    assert settings.batching.max_queue == settings.limits.max_queue == 256
+    assert settings.batching.max_queue == 256
     settings = serve._settings(
         parsed("--model-repository", tmp_path, "--max-mib", 2, "--max-delay", 0.005, "--poll", 1)
     )

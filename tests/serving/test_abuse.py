@@ -24,9 +24,7 @@ from expnet_tf.serving.errors import ServingError
 from expnet_tf.serving.limits import Limits
 from expnet_tf.serving.transports import Target, connect
 
-LIMITS = Limits(
-    max_bytes=200_000, max_held=2_000_000, max_pixels=10_000, max_rows=8, max_concurrent=4, max_queue=8, patience=0.5
-)
+LIMITS = Limits(max_bytes=200_000, max_held=2_000_000, max_pixels=10_000, max_rows=8, max_concurrent=4, patience=0.5)
 
 
 @pytest.fixture(scope="module")

@@ -213,6 +213,9 @@ def test_not_served(channel):
 def test_request_id_comes_back(predict, crops):
     _, call = predict.with_call(request(image=crops[:1]), timeout=10, metadata=(("x-request-id", "abc-1"),))
     assert dict(call.trailing_metadata())["x-request-id"] == "abc-1"
+    with pytest.raises(grpc.RpcError) as caught:
+        predict(request("nope", image=crops), timeout=10, metadata=(("x-request-id", "abc-2"),))
+    assert dict(caught.value.trailing_metadata())["x-request-id"] == "abc-2"
 
 
 def test_short_deadline(predict, crops):

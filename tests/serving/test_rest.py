@@ -119,6 +119,7 @@ def test_only_bad_photos(predict):
         ({"instances": [1], "signature_name": 1}, "must be a string"),
         ({"instances": [1], "signature_name": "x"}, '"x" not found in signature def'),
         ({"instances": [1]}, "Input image, row 0: shape []; [32, 32, 3] is expected"),
+        ({"instances": [{"b64": "AAAA"}]}, "Photos go to image_bytes"),
         ({"instances": [{"picture": 1}]}, "Item 0 of 'instances': Inputs picture"),
         ({"instances": [[[1]], {"image": 1}]}, "Item 1 of 'instances'"),
         ({"inputs": {"image": 3}}, "Input image is number"),
