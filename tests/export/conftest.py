@@ -11,6 +11,8 @@ import pytest
 
 from expnet_tf.export import MANIFEST, manifest
 from expnet_tf.export.bundle import ExportResult, export_model
+from expnet_tf.export.certificate import certify
+from expnet_tf.export.parity import Report
 from expnet_tf.network import ExpNet, ModelInfo, save_model
 
 SIZE = 32
@@ -46,6 +48,12 @@ def model_file(model: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> 
 def exported(model_file: Path, images: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
     """Every format of the toy network. Look, do not touch: `bundle` is a copy."""
     return export_model(model_file, tmp_path_factory.mktemp("exported"), "all", images=images)
+
+
+@pytest.fixture(scope="session")
+def report(exported: ExportResult) -> Report:
+    """What `certify` finds in the untouched folder."""
+    return certify(exported.directory)
 
 
 @pytest.fixture

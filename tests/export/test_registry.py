@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,18 @@ def names(formats) -> list[str]:
 def test_choose() -> None:
     assert names("tflite, onnx,onnx") == ["onnx", "tflite"]
     assert names(["savedmodel"]) == ["savedmodel"]
-    assert names("all") == list(EXPORTERS)
+    assert names("all") == [name for name, exporter in EXPORTERS.items() if exporter.available]
+
+
+def test_what_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`all` leaves it out; by name it fails, and says what to install."""
+    absent = EXPORTERS["onnx"]._replace(name="strange", needs="no_such_package", extra="strange")
+    monkeypatch.setitem(EXPORTERS, "strange", absent)
+    assert "strange" not in names("all")
+    assert names("strange") == ["strange"]
+    message = r"strange needs the module no_such_package: pip install 'expnet_tf\[strange\]'"
+    with pytest.raises(ExportError, match=message):
+        absent.write(None, None, tmp_path / "x")
 
 
 @pytest.mark.parametrize(
