@@ -19,6 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-un
 from grpc_health.v1.health import aio as health  # type: ignore[import-untyped]
 
 from expnet_tf.detect import Detector
+from expnet_tf.quiet import quiet
 from expnet_tf.serving import protocol as pb
 from expnet_tf.serving.batching import BatchPolicy
 from expnet_tf.serving.grpcservice import Prediction, Status
@@ -183,7 +184,8 @@ class Server:
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        await self.start()
+        with quiet():  # what TensorFlow says when it is imported is no log
+            await self.start()
         # JSON makes ten thousand lists an image: at the usual threshold the collector walks over the whole heap again
         # and again, for half of the server's time.
         gc.freeze()

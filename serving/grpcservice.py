@@ -32,7 +32,7 @@ class Prediction(pb.PredictionServiceServicer):
         )
         context.set_trailing_metadata(((REQUEST_ID, told.id),))
         try:
-            with self._service.answering(told), self._service.door.enter():
+            with self._service.answering(told):
                 return await self._predict(request, context, told)
         except ServingError as error:
             await _abort(context, error)
@@ -44,7 +44,7 @@ class Prediction(pb.PredictionServiceServicer):
         told.model = spec.name
         servable = _find(service.models, spec)
         told.version = servable.version
-        with servable.in_use():
+        with service.door.enter(), servable.in_use():
             async with service.deadline(context.time_remaining()):
                 signature = choose(servable.signatures, spec.signature_name)
                 signature.check_names(set(request.inputs))

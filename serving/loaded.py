@@ -65,7 +65,7 @@ class LoadedModel:
                 self._check(outputs, count)
         for runner in runners * workers if len(runners) == 1 else runners:
             self._idle.put(runner)
-        widths = {head: int(values.shape[1]) for head, values in outputs.items()}
+        widths = {head: int(outputs[head].shape[1]) for head in sorted(outputs)}  # runtimes have orders of their own
         self.contract = Contract(model, size, factor, widths)
 
     @staticmethod
@@ -83,9 +83,10 @@ class LoadedModel:
         """uint8 [B, S, S, 3] -> {head: float32 [B, width]}; by as many threads at once as there are workers."""
         runner = self._idle.get()
         try:
-            return runner.run(images)
+            outputs = runner.run(images)
         finally:
             self._idle.put(runner)
+        return {head: outputs[head] for head in self.contract.outputs}
 
 
 def load_version(folder: Path, workers: int, max_batch: int) -> LoadedModel:

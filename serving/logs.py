@@ -28,10 +28,16 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, default=str)
 
 
+def _ours(record: logging.LogRecord) -> bool:
+    """Whether a record is worth a line: what is no HTTP is the client's fault, and a page of traceback each time."""
+    return not (record.exc_info and record.exc_info[0] and record.exc_info[0].__module__ == "aiohttp.http_exceptions")
+
+
 def configure(level: str) -> None:
     """Send the server's log, and the libraries' warnings, to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
+    handler.addFilter(_ours)
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("expnet").setLevel(level.upper())
 

@@ -101,8 +101,8 @@ class Rest:
         service = self._service
         told = Request("rest", _id.get(), request.remote or "", model=target[0])
         with service.answering(told):
+            told.version = service.models.find(*target).version
             service.door.check()
-            service.models.find(*target)
             # The door is entered with the whole body: who sends slowly takes no one's place.
             async with self._bodies.read(request) as body:
                 told.bytes = len(body)

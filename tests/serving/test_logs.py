@@ -1,0 +1,57 @@
+"""The log: one JSON object a line, with what the call passed; what is no HTTP is not worth a line."""
+
+import io
+import json
+import logging
+
+import pytest
+from aiohttp.http_exceptions import BadHttpMessage
+
+from expnet_tf.serving import logs
+
+
+@pytest.fixture
+def lines(monkeypatch):
+    """Everything logged, through `configure`; the process' own logging is restored."""
+    root, own = logging.getLogger(), logging.getLogger("expnet")
+    before = root.handlers[:], root.level, own.level
+    file = io.StringIO()
+    monkeypatch.setattr("sys.stderr", file)
+    logs.configure("info")
+    yield lambda: [json.loads(line) for line in file.getvalue().splitlines()]
+    root.handlers[:], root.level, own.level = before
+
+
+def test_one_object_a_line(lines):
+    log = logging.getLogger("expnet.serve.test")
+    log.info("predict", extra={"rows": 3, "error": 'two\nlines and "quotes"'})
+    log.debug("not at this level")
+    logging.getLogger("library").info("nor this")
+    (entry,) = lines()
+    assert entry.pop("time").endswith("+00:00")
+    assert entry == {
+        "level": "info",
+        "logger": "expnet.serve.test",
+        "event": "predict",
+        "rows": 3,
+        "error": 'two\nlines and "quotes"',
+    }
+
+
+def test_errors_have_their_traceback_unless_they_are_the_clients(lines):
+    log = logging.getLogger("aiohttp.server")
+    for error in (ValueError("ours"), BadHttpMessage("theirs")):
+        try:
+            raise error
+        except Exception:
+            log.exception("Error handling request")
+    (entry,) = lines()
+    assert "ValueError: ours" in entry["traceback"]
+
+
+@pytest.mark.parametrize("given", [None, "", "x" * 129, "two\nlines", "no-ascii-\u00e9"])
+def test_ids_that_cannot_stand_in_a_header_are_replaced(given):
+    made = logs.request_id(given)
+    assert made != given
+    assert len(made) == 32
+    assert logs.request_id("abc-1") == "abc-1"
