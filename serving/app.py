@@ -104,7 +104,21 @@ class Server:
             await self._grpc.stop(None)
             raise
         if settings.repository is not None:
-            self._watching = asyncio.create_task(self.models.watch(settings.poll))
+            self._watching = asyncio.create_task(self._watch(settings.poll))
+
+    async def _watch(self, seconds: float) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await self.models.poll()
+            except Exception:
+                log.exception("the repository cannot be looked at")
+            await self._tell_health()
+
+    async def _tell_health(self) -> None:
+        state = health_pb2.HealthCheckResponse
+        for name in HEALTH_SERVICES:
+            await self._health.set(name, state.NOT_SERVING if self.service.not_ready() else state.SERVING)
 
     async def _start_grpc(self) -> None:
         limits, settings = self.settings.limits, self.settings
@@ -125,8 +139,7 @@ class Server:
         pb.add_PredictionServiceServicer_to_server(Prediction(self.service), self._grpc)
         pb.add_ModelServiceServicer_to_server(Status(self.models), self._grpc)
         self._health = health.HealthServicer()
-        for name in HEALTH_SERVICES:
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await self._tell_health()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         if settings.reflection:
             _reflect(self._grpc)

@@ -160,15 +160,6 @@ class Models:
             if name not in found and not model.serving:
                 del self._models[name]
 
-    async def watch(self, seconds: float) -> None:
-        """Poll for ever."""
-        while True:
-            await asyncio.sleep(seconds)
-            try:
-                await self.poll()
-            except Exception:
-                log.exception("the repository cannot be looked at")
-
     async def close(self) -> None:
         """Give up all models; every request must be answered by now."""
         for task in self._retiring:

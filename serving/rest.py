@@ -54,14 +54,9 @@ class Rest:
         return web.json_response({"status": "alive"})
 
     async def _ready(self, request: web.Request) -> web.Response:
-        missing = self._service.models.missing()
-        if self._service.door.closed:
-            why = "shutting down"
-        elif not self._service.models.serving or missing:
-            why = f"no version of {', '.join(missing) or 'any model'} is served"
-        else:
-            return web.json_response({"status": "ready"})
-        return web.json_response({"status": "not ready", "reason": why}, status=503)
+        if why := self._service.not_ready():
+            return web.json_response({"status": "not ready", "reason": why}, status=503)
+        return web.json_response({"status": "ready"})
 
     async def _metrics(self, request: web.Request) -> web.Response:
         return web.Response(body=self._service.metrics.page(), headers={"Content-Type": "text/plain; version=0.0.4"})

@@ -45,6 +45,15 @@ class Service:
         self.door = Door(limits.max_concurrent)
         metrics.in_flight.set_function(lambda: self.door.inside)
 
+    def not_ready(self) -> str:
+        """Why requests should go elsewhere; empty where every model has a version that is served."""
+        if self.door.closed:
+            return "shutting down"
+        missing = self.models.missing()
+        if missing or not self.models.serving:
+            return f"no version of {', '.join(missing) or 'any model'} is served"
+        return ""
+
     @contextmanager
     def answering(self, request: Request) -> Iterator[None]:
         """Log and count how a request ends.

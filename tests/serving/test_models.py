@@ -5,10 +5,14 @@ import json
 import shutil
 import threading
 import time
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
+import grpc
 import numpy as np
 import pytest
 from grpc import StatusCode
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from expnet_tf.serving.artifacts import ArtifactError, models_folder
 from expnet_tf.serving.errors import ServingError
@@ -183,7 +187,17 @@ def test_an_empty_repository_waits(serve, put, tmp_path, crops):
     running = serve(tmp_path, poll=0.05)
     models = running.server.models
     assert models.missing() == ["toy"]
-    put(tmp_path, "toy", 7)
+    states = health_pb2.HealthCheckResponse
+    with grpc.insecure_channel(running.grpc) as channel:
+        check = health_pb2_grpc.HealthStub(channel).Check
+        assert check(health_pb2.HealthCheckRequest(), timeout=10).status == states.NOT_SERVING
+        with pytest.raises(HTTPError, match="503") as caught:
+            urlopen(f"{running.rest}/readyz", timeout=10)
+        assert b"no version of toy is served" in caught.value.read()
+        put(tmp_path, "toy", 7)
+        wait_for(lambda: check(health_pb2.HealthCheckRequest(), timeout=10).status == states.SERVING)
+        with urlopen(f"{running.rest}/readyz", timeout=10) as response:
+            assert response.status == 200
     put(tmp_path, "other", 1)
     wait_for(lambda: len(models.serving) == 2)
     assert models.missing() == []
