@@ -242,17 +242,18 @@ def _decoded(decode: Callable[[np.ndarray], tuple[np.ndarray, ...]], reference: 
     """Largest errors of the artifact's own vertices (mm) and blendshapes; the reference's are decoded in float64."""
     worst_vertex = worst_weight = 0.0
     z, alpha = reference.heads["expression"], reference.heads.get("identity")
+    blendshapes = reference.face.blendshapes(z)
     for start in range(0, len(reference.images), BATCH):
         part = slice(start, start + BATCH)
         vertices, weights = decode(reference.images[part])
         expected = reference.face.decode(None if alpha is None else alpha[part], z[part])
-        if vertices.shape != expected.shape or weights.shape != reference.blendshapes[part].shape:
+        if vertices.shape != expected.shape or weights.shape != blendshapes[part].shape:
             raise ExportError(
                 f"decode gives {list(vertices.shape)} and {list(weights.shape)}; expected are {list(expected.shape)} "
-                f"and {list(reference.blendshapes[part].shape)}."
+                f"and {list(blendshapes[part].shape)}."
             )
         worst_vertex = max(worst_vertex, float(np.linalg.norm(vertices - expected, axis=-1).max()))
-        worst_weight = max(worst_weight, float(np.abs(weights - reference.blendshapes[part]).max()))
+        worst_weight = max(worst_weight, float(np.abs(weights - blendshapes[part]).max()))
     return worst_vertex, worst_weight
 
 
