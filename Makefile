@@ -40,8 +40,9 @@ demo: install
 	@$(BIN)/expnet demo
 
 # pytest itself, not python -m pytest: that would put the repository root, and so a second export/, on sys.path.
+# Two processes, and a folder of tests stays on one of them (tests/conftest.py).
 test: install
-	@$(BIN)/pytest -q $(TESTFLAGS)
+	@$(BIN)/pytest -q -n 2 --dist loadgroup $(TESTFLAGS)
 
 lint: install
 	@$(BIN)/ruff check . && ruff=0 || ruff=1; $(BIN)/mypy && exit $$ruff

@@ -21,8 +21,15 @@ for _name, _value in {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked slow go last, so that a mistake shows within seconds."""
+    """Tests marked slow go last, so that a mistake shows within seconds; each folder stays on one process.
+
+    The folders share what takes long to make: an export, a rendered data set, a server.
+    """
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+    for item in items:
+        folder = item.path.relative_to(ROOT / "tests").parts[0]
+        # Files of the top folder share nothing.
+        item.add_marker(pytest.mark.xdist_group(folder))
 
 
 @pytest.fixture(scope="session")
