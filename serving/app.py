@@ -202,7 +202,7 @@ class Server:
         # JSON makes ten thousand lists an image: at the usual threshold the collector walks over the whole heap again
         # and again, for half of the server's time.
         gc.freeze()
-        gc.set_threshold(100_000, 20, 20)
+        gc.set_threshold(50_000, 10, 10)
         started(self)
         await stop.wait()
         log.info("stopping", extra={"in_flight": self.service.door.inside})

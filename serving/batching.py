@@ -26,6 +26,10 @@ class BatchPolicy:
     max_queue: int = 256  # images waiting; above, requests are refused
 
 
+def _closed(images: np.ndarray) -> Outputs:
+    raise RuntimeError("This batcher is closed.")
+
+
 class _Item:
     __slots__ = ("answer", "images")
 
@@ -82,10 +86,13 @@ class Batcher:
         return parts[0] if len(parts) == 1 else {h: np.concatenate([part[h] for part in parts]) for h in parts[0]}
 
     async def close(self) -> None:
-        """Stop the workers; nothing must wait any more."""
+        """Stop the workers, and let go of the network; nothing must wait any more."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        # Now, and not when the garbage collector comes round: it may be a hundred MB.
+        self._tasks.clear()
+        self._run = _closed
 
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()

@@ -1,7 +1,9 @@
 """Dynamic batching, with networks that can be held up: what goes together, what is refused, what is given up."""
 
 import asyncio
+import gc
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -145,6 +147,22 @@ def test_workers_run_side_by_side():
         await asyncio.gather(*both)
 
     batched(test, BatchPolicy(max_batch=1), workers=2)
+
+
+def test_a_closed_batcher_lets_go_of_its_network():
+    async def main():
+        network = Network()
+        with ThreadPoolExecutor(1) as executor:
+            batcher = Batcher(network.run, executor, 1, BatchPolicy())
+            await batcher.predict(images(1))
+            await batcher.close()
+        gone = weakref.ref(network)
+        gc.disable()  # what holds it only in a circle holds it
+        del network
+        gc.enable()
+        return gone()
+
+    assert asyncio.run(main()) is None
 
 
 def test_a_failing_network_fails_its_batch_only():
