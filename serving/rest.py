@@ -44,11 +44,15 @@ class Rest:
 
     def app(self) -> web.Application:
         made = web.Application(middlewares=[_answer(self._service.limits)])
+        made.on_cleanup.append(self._clean_up)
         made.router.add_get("/metrics", self._metrics)
         made.router.add_get("/healthz", self._alive)
         made.router.add_get("/readyz", self._ready)
         made.router.add_route("*", "/{path:.*}", self._route)
         return made
+
+    async def _clean_up(self, app: web.Application) -> None:
+        self._reader.shutdown(wait=False, cancel_futures=True)
 
     async def _alive(self, request: web.Request) -> web.Response:
         return web.json_response({"status": "alive"})
