@@ -23,6 +23,7 @@ REFERENCE_INPUTS = "parity_inputs.npz"  # image uint8 [n, S, S, 3], and each hea
 MANIFEST = "manifest.json"
 PARITY = "parity.json"
 CERTIFICATE = (PARITY, "parity.md", "parity.png")
+BENCH = "bench.json"
 
 
 class Exporter(NamedTuple):

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from expnet_tf.evaluate.runtime import machine
-from expnet_tf.export import EXPORTERS, MANIFEST, ExportError, manifest
+from expnet_tf.export import BENCH, EXPORTERS, MANIFEST, ExportError, manifest
 from expnet_tf.export.bench_process import Process
 from expnet_tf.export.bench_report import FAILED, MEASURED, NOT_RUN, ROUNDS, SCHEMA, Report, Run, Times, best
 from expnet_tf.export.openvino_runner import OpenVinoRunner
@@ -32,7 +32,6 @@ from expnet_tf.export.runners import RUNNERS
 
 log = logging.getLogger(__name__)
 
-BENCH = "bench.json"
 BLOCK = 0.06  # s that a block of calls is meant to take: long beside the clock, short beside what disturbs a machine
 MOST_CALLS = 200  # in a block
 

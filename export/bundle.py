@@ -16,6 +16,7 @@ import keras
 import numpy as np
 
 from expnet_tf.export import (
+    BENCH,
     CERTIFICATE,
     EXPORTERS,
     MANIFEST,
@@ -136,7 +137,7 @@ def _clear(directory: Path, model: keras.Model, exporters: list[Exporter]) -> di
             kept[exporter.name] = record["artifacts"][exporter.name]
         else:
             _remove(directory / exporter.file)
-    for name in CERTIFICATE:
+    for name in (*CERTIFICATE, BENCH):
         (directory / name).unlink(missing_ok=True)
     return kept
 

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from expnet_tf.export import EXPORTERS, MANIFEST, PARITY
+from expnet_tf.export import CERTIFICATE, EXPORTERS, MANIFEST
 from expnet_tf.serving.signatures import DEFAULT
 
 
@@ -51,7 +51,7 @@ def find(folder: Path) -> Artifact | None:
 def check(folder: Path, artifact: Artifact) -> dict[str, Any] | None:
     """The manifest of the folder, with which the artifact's files were compared; None where there is none.
 
-    Raises ArtifactError that names the first difference.
+    Raises ArtifactError that names the first difference, and where `expnet verify` has failed the artifact.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -63,11 +63,13 @@ def check(folder: Path, artifact: Artifact) -> dict[str, Any] | None:
         files = {name.removeprefix(f"{noted['path']}/"): facts["sha256"] for name, facts in noted["files"].items()}
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ArtifactError(f"{path}: no manifest with an artifact {artifact.name}: {error!r}.") from None
+    if noted.get("verified") == "fail":
+        raise ArtifactError(f"{artifact.path}: expnet verify failed it, says the manifest; it is not to be used.")
     if artifact.path.is_file():
         found = {artifact.path.name: artifact.path}
     else:
         found = {p.relative_to(artifact.path).as_posix(): p for p in artifact.path.rglob("*") if p.is_file()}
-        for beside in (MANIFEST, PARITY):
+        for beside in (MANIFEST, *CERTIFICATE):
             found.pop(beside, None)
     for name, sha256 in files.items():
         if name not in found:

@@ -49,7 +49,7 @@ def test_every_command_has_help(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     overview = capfd.readouterr().out
     for command in COMMANDS:
-        assert f"\n    {command} " in overview
+        assert f"\n    {command}" in overview
         assert main([command, "--help"]) == 0
         assert len(capfd.readouterr().out) > 150
 

@@ -68,6 +68,19 @@ def test_a_version_that_is_not_what_its_manifest_says(put, tmp_path):
         load_version(folder, 1, 1)
 
 
+def test_a_version_that_verify_failed(put, tmp_path):
+    folder = put(tmp_path, "toy", 1)
+    record = json.loads((folder / "manifest.json").read_text())
+    for verdict, refused in (("not run", False), ("pass", False), ("fail", True)):
+        record["artifacts"]["onnx"]["verified"] = verdict
+        (folder / "manifest.json").write_text(json.dumps(record))
+        if refused:
+            with pytest.raises(ArtifactError, match=r"model\.onnx: expnet verify failed it"):
+                load_version(folder, 1, 1)
+        else:
+            load_version(folder, 1, 1)
+
+
 def test_a_folder_without_an_artifact(tmp_path):
     with pytest.raises(ArtifactError, match=r"neither saved_model\.pb nor one of model\.onnx, .*model\.tflite, "):
         load_version(tmp_path, 1, 1)
