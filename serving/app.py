@@ -21,6 +21,7 @@ from grpc_health.v1.health import aio as health  # type: ignore[import-untyped]
 from expnet_tf.detect import Detector
 from expnet_tf.quiet import quiet
 from expnet_tf.serving import protocol as pb
+from expnet_tf.serving.arrival import Arrival
 from expnet_tf.serving.batching import BatchPolicy
 from expnet_tf.serving.grpcservice import Prediction, Status
 from expnet_tf.serving.limits import Limits
@@ -123,6 +124,7 @@ class Server:
     async def _start_grpc(self) -> None:
         limits, settings = self.settings.limits, self.settings
         self._grpc = grpc.aio.server(
+            interceptors=(Arrival(limits),),
             options=(
                 ("grpc.max_receive_message_length", limits.max_bytes),
                 ("grpc.max_send_message_length", -1),

@@ -20,11 +20,16 @@ HTTP_STATUS = {
 }
 
 
+# Bytes of UTF-8. gRPC sends a message as a header, where clients take 8 KiB and a byte may be written as three; and a
+# request can have names of megabytes, which would come back, and into the log.
+_LONGEST = 2000
+
+
 class ServingError(Exception):
     """A request that is refused or fails; `str()` is one sentence for whoever sent it."""
 
     def __init__(self, code: StatusCode, message: str) -> None:
-        super().__init__(message)
+        super().__init__(message.encode(errors="replace")[:_LONGEST].decode(errors="ignore"))
         self.code = code
 
     @property

@@ -36,7 +36,11 @@ class Prediction(pb.PredictionServiceServicer):
             with self._service.answering(told):
                 return await self._predict(request, context, told)
         except ServingError as error:
-            await _abort(context, error)
+            refusal = ServingError(error.code, str(error))
+        # gRPC ends the call with an exception that lies in a ring with the frames it passed, until the garbage
+        # collector comes round, and that is seldom: neither the request, perhaps of many MB, nor frames that have it.
+        del request
+        return await abort(context, refusal)
 
     async def _predict(
         self, request: pb.PredictRequest, context: grpc.aio.ServicerContext, told: Request
@@ -72,7 +76,7 @@ class Prediction(pb.PredictionServiceServicer):
                 if name != "signature_def":
                     raise invalid(f"Metadata field {name} is not supported")
         except ServingError as error:
-            await _abort(context, error)
+            await abort(context, error)
         if servable.contract.crop_factor is not None:
             context.set_trailing_metadata(((CROP_FACTOR, repr(servable.contract.crop_factor)),))
         return metadata(servable)
@@ -101,7 +105,7 @@ class Status(pb.ModelServiceServicer):
             version = spec.version.value if spec.HasField("version") else None
             return status(self._models.status(spec.name, version, spec.version_label))
         except ServingError as error:
-            await _abort(context, error)
+            await abort(context, error)
 
     async def HandleReloadConfigRequest(self, request: Any, context: grpc.aio.ServicerContext) -> NoReturn:
         await _unimplemented(context)
@@ -144,7 +148,8 @@ def _metadata(context: grpc.aio.ServicerContext) -> dict[str, Any]:
     return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
 
 
-async def _abort(context: grpc.aio.ServicerContext, error: ServingError) -> NoReturn:
+async def abort(context: grpc.aio.ServicerContext, error: ServingError) -> NoReturn:
+    """End the call with the error's code and sentence."""
     try:
         await context.abort(error.code, str(error))
     except grpc.aio.InternalError:
@@ -153,4 +158,4 @@ async def _abort(context: grpc.aio.ServicerContext, error: ServingError) -> NoRe
 
 
 async def _unimplemented(context: grpc.aio.ServicerContext) -> NoReturn:
-    await _abort(context, ServingError(grpc.StatusCode.UNIMPLEMENTED, "Not served: the models answer Predict."))
+    await abort(context, ServingError(grpc.StatusCode.UNIMPLEMENTED, "Not served: the models answer Predict."))

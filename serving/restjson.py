@@ -122,23 +122,26 @@ def _numbers(value: Any, name: str, row: int, expected: Tensor) -> np.ndarray:
     if _is_base64(value):
         raise invalid(f"{where}: encoded bytes; an array {list(expected.row)} is expected. Photos go to image_bytes.")
     try:
-        made = np.array(value)
-    except (ValueError, TypeError, OverflowError, RecursionError):  # lists of unequal length or depth
+        made = np.array(value, object)  # of any other dtype one long string would make all items as long
+    except (ValueError, RecursionError):  # lists of unequal depth
         raise invalid(f"{where}: not an array of shape {list(expected.row)}.") from None
     if made.shape != expected.row:
         raise invalid(f"{where}: shape {list(made.shape)}; {list(expected.row)} is expected.")
-    kinds = "iu" if expected.dtype == DT_UINT8 else "iuf"
-    if made.dtype.kind not in kinds:
+    if not set(map(type, made.flat)) <= ({int} if expected.dtype == DT_UINT8 else {int, float}):
         kind = types_pb2.DataType.Name(expected.dtype)
         raise invalid(f"{where}: values that are not of expected type: {kind}.")
-    if expected.dtype == DT_UINT8 and (made.min() < 0 or made.max() > 255):
+    try:
+        numbers = made.astype(np.int64 if expected.dtype == DT_UINT8 else np.float64)
+    except OverflowError:
+        raise invalid(f"{where}: integers of more digits than the type holds.") from None
+    if expected.dtype == DT_UINT8 and (numbers.min() < 0 or numbers.max() > 255):
         raise invalid(f"{where}: values outside 0..255.")
-    return made
+    return numbers
 
 
 def _bytes(value: Any, name: str, row: int) -> bytes:
     if isinstance(value, str):
-        return value.encode()
+        return value.encode(errors="replace")  # JSON can say half of a surrogate pair
     if not _is_base64(value):
         raise invalid(f'Input {name}, row {row}: {_kind(value)}; {{"b64": "..."}} is expected.')
     try:

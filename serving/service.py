@@ -151,4 +151,4 @@ def _line(error: RowError | None) -> str:
 def _all_failed(failures: list[RowError]) -> ServingError:
     codes = {failure.code for failure in failures}
     code = codes.pop() if len(codes) == 1 else StatusCode.INVALID_ARGUMENT
-    return ServingError(code, " ".join(str(failure) for failure in failures)[:2000])
+    return ServingError(code, " ".join(str(failure) for failure in failures))

@@ -24,7 +24,8 @@ def read_tensor(proto: TensorProto, name: str, expected: Tensor, limits: Limits)
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)
     fits = len(shape) == len(expected.shape) and shape[1:] == expected.row and not proto.tensor_shape.unknown_rank
     if proto.dtype != expected.dtype or not fits:
-        received = f"{types_pb2.DataType.Name(proto.dtype)} {list(shape)}"
+        known = types_pb2.DataType.DESCRIPTOR.values_by_number.get(proto.dtype)  # the field takes any number
+        received = f"{known.name if known else f'type {proto.dtype}'} {list(shape)}"
         raise invalid(f"Input {name} is {received}; {wanted} is expected.")
     if shape[0] < 1:
         raise invalid(f"Input {name} has {shape[0]} rows; at least one is expected.")

@@ -212,6 +212,25 @@ def test_half_open_connections_take_no_ones_place(running, crops):
     is_fine(running, crops)
 
 
+def test_messages_that_do_not_arrive_take_places_for_no_longer_than_patience(running, crops):
+    """More calls than the server runs at a time, from one connection, none of which sends its message."""
+    enough = threading.Event()
+
+    def nothing():
+        enough.wait(20)
+        return
+        yield
+
+    with grpc.insecure_channel(running.grpc) as channel:
+        call = channel.stream_unary("/tensorflow.serving.PredictionService/Predict")
+        calls = [call.future(nothing(), timeout=30) for _ in range(2 * LIMITS.max_concurrent + 70)]
+        codes = {waited.exception(20).code() for waited in calls}
+        is_fine(running, crops)
+        enough.set()
+    assert StatusCode.DEADLINE_EXCEEDED in codes
+    assert codes <= {StatusCode.DEADLINE_EXCEEDED, StatusCode.RESOURCE_EXHAUSTED}
+
+
 def test_a_reader_that_does_not_read(running, crops):
     """Its answer fills the buffers; it is cut off, and holds up no one meanwhile."""
     connection = socket.socket()

@@ -1,5 +1,8 @@
 """gRPC as a client of TensorFlow Serving uses it: raw stubs and TensorFlow's own tensor functions, nothing of ours."""
 
+import gc
+from types import FrameType
+
 import grpc
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ from tensorflow_serving.apis import (
 
 from expnet_tf.image import crop, decode_image
 from expnet_tf.models import ASSETS
+from expnet_tf.serving import grpcservice
 
 PHOTO = (ASSETS / "astronaut.jpg").read_bytes()
 BOX = (190, 60, 110, 150)
@@ -223,3 +227,38 @@ def test_short_deadline(predict, crops):
         predict(request(signature="photo", image_bytes=np.array([PHOTO] * 60, object)), timeout=0.02)
     assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
     assert predict(request(image=crops), timeout=10).outputs
+
+
+@pytest.mark.parametrize("data", [b"\xff" * 100, b"\x0a\xff\x01"], ids=["noise", "cut off"])
+def test_bytes_that_are_no_message(channel, data):
+    call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+    assert refused(call, data)[0] == grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_a_type_that_does_not_exist(predict, crops):
+    made = request(image=crops[:1])
+    made.inputs["image"].dtype = 99
+    code, message = refused(predict, made)
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+    assert message.startswith("Input image is type 99 ")
+
+
+@pytest.mark.parametrize("name", ["n" * 100_000, "ü" * 10_000], ids=["ascii", "other"])
+def test_a_long_name_is_not_sent_back(predict, crops, name):
+    """A message is a header, and clients take 8 KiB of those."""
+    assert refused(predict, request(name, image=crops[:1]))[0] == grpc.StatusCode.NOT_FOUND
+    assert refused(predict, request(signature=name, image=crops[:1]))[0] == grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_a_refused_request_is_let_go_at_once(predict, crops):
+    """And not when the garbage collector comes round: it may be 32 MB."""
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            refused(predict, request(signature="x", image=crops))
+        frames = [found for found in gc.get_objects() if isinstance(found, FrameType)]
+        ours = [frame for frame in frames if frame.f_code.co_filename == grpcservice.__file__]
+        assert not [frame.f_code.co_name for frame in ours if "request" in frame.f_locals]
+    finally:
+        gc.enable()

@@ -3,11 +3,16 @@
 import base64
 import http.client
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from expnet_tf.models import ASSETS
+from expnet_tf.serving.errors import ServingError
+from expnet_tf.serving.limits import Limits
+from expnet_tf.serving.restjson import read_body
+from expnet_tf.serving.signatures import Contract, signatures
 
 PHOTO = {"b64": base64.b64encode((ASSETS / "astronaut.jpg").read_bytes()).decode()}
 BOX = [190, 60, 110, 150]
@@ -123,14 +128,23 @@ def test_only_bad_photos(predict):
         ({"instances": [{"picture": 1}]}, "Item 0 of 'instances': Inputs picture"),
         ({"instances": [[[1]], {"image": 1}]}, "Item 1 of 'instances'"),
         ({"inputs": {"image": 3}}, "Input image is number"),
-        ({"inputs": [[[1, 2], [3]]]}, "not an array"),
+        ({"inputs": [[[1, 2], [3]]]}, "shape [2]"),
+        ({"inputs": [[[[1] * 3] * 32] * 31 + [[[1] * 3] * 31]]}, "shape [32]"),
         ({"inputs": [[[[0.5] * 3] * 32] * 32]}, "not of expected type: DT_UINT8"),
         ({"inputs": [[[[True] * 3] * 32] * 32]}, "not of expected type: DT_UINT8"),
         ({"inputs": [[[["1"] * 3] * 32] * 32]}, "not of expected type: DT_UINT8"),
         ({"inputs": [[[[256] * 3] * 32] * 32]}, "values outside 0..255"),
         ({"inputs": [[[[10**30] * 3] * 32] * 32]}, "Input image, row 0"),
+        ({"instances": [1], "signature_name": "x" * 100_000}, "xxx"),
         ({"signature_name": "photo", "instances": [1]}, "row 0: number"),
         ({"signature_name": "photo", "instances": [{"b64": "?"}]}, "Unable to base64 decode"),
+        ({"signature_name": "photo", "instances": ["\ud800"]}, "row 0 is not"),
+        ({"signature_name": "\ud800", "instances": [1]}, '"?" not found'),
+        ({"signature_name": "photo", "instances": [{"b64": "", "box": 1}]}, "Item 0"),
+        (
+            {"signature_name": "photo", "inputs": {"image_bytes": [PHOTO], "box": [[10**400, 1, 1, 1]]}},
+            "more digits",
+        ),
         ({"signature_name": "photo", "instances": [{"box": BOX}]}, "image_bytes, box (optional)"),
         ({"signature_name": "photo", "inputs": {"image_bytes": [PHOTO], "box": [BOX, BOX]}}, "different numbers"),
         ({"signature_name": "photo", "inputs": {"image_bytes": [PHOTO], "box": [[1, 2]]}}, "shape [2]"),
@@ -141,6 +155,21 @@ def test_bad_request(predict, body, message):
     assert status == 400
     assert list(answer) == ["error"]
     assert message in answer["error"]
+    assert len(answer["error"]) <= 2000
+
+
+def test_a_long_string_among_numbers_takes_no_more_than_its_own_memory():
+    """numpy's own strings are all as wide as the longest."""
+    row = [[["a"] * 3] * 32] * 31 + [[["a"] * 3] * 31 + [["a", "a", "x" * 20_000]]]
+    body = json.dumps({"instances": [row]}).encode()
+    known = signatures(Contract("toy", 32, None, {"expression": 29}))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ServingError, match="not of expected type"):
+            read_body(body, known, Limits())
+        assert tracemalloc.get_traced_memory()[1] < 20 * len(body)
+    finally:
+        tracemalloc.stop()
 
 
 def test_nan_is_a_token(predict):
