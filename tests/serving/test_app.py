@@ -5,7 +5,8 @@ import pytest
 
 import expnet_tf
 from expnet_tf.commands.serve import _load_shipped
-from expnet_tf.models import ASSETS
+from expnet_tf.models import ASSETS, shipped
+from expnet_tf.network import read_info
 from expnet_tf.serving.app import Server, Settings, StartError
 from expnet_tf.serving.client import Client
 
@@ -22,7 +23,7 @@ def test_the_shipped_model(serve):
     np.testing.assert_allclose(answer.expression, face.expression, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(answer.outputs["pose"], face.pose, rtol=1e-4, atol=1e-3)
     servable = running.server.models.find("expnet")
-    assert (servable.version, servable.contract.model) == (1, "compact-1.0")
+    assert (servable.version, servable.contract.model) == (1, read_info(shipped()["compact"]).id)
 
 
 def test_settings_are_loopback_by_default():
