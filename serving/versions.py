@@ -14,13 +14,17 @@ Fingerprint = tuple[tuple[str, int, int], ...]
 def scan(base: Path) -> dict[str, dict[int, Fingerprint]]:
     """{model: {version: fingerprint}} of the versions that have an artifact; hidden folders are left out.
 
-    What cannot be read, or vanishes meanwhile, is not there.
+    A folder without a numbered one in it, such as the `lost+found` of a volume, is no model. What cannot be read, or
+    vanishes meanwhile, is not there.
     """
     found: dict[str, dict[int, Fingerprint]] = {}
     for model in _folders(base):
+        numbered = [folder for folder in _folders(model) if folder.name.isascii() and folder.name.isdecimal()]
+        if not numbered:
+            continue
         versions = {}
-        for folder in _folders(model):
-            if folder.name.isascii() and folder.name.isdecimal() and artifacts.find(folder):
+        for folder in numbered:
+            if artifacts.find(folder):
                 fingerprint = _fingerprint(folder)
                 if fingerprint:
                     versions[int(folder.name)] = fingerprint

@@ -196,7 +196,8 @@ def test_a_version_is_kept_for_the_requests_on_it(serve, put, tmp_path):
 
 
 def test_an_empty_repository_waits(serve, put, tmp_path, crops):
-    (tmp_path / "toy" / "notes").mkdir(parents=True)  # no number: no version
+    (tmp_path / "toy" / "1").mkdir(parents=True)  # nothing in it yet
+    (tmp_path / "lost+found" / "notes").mkdir(parents=True)  # no number: no version, and so no model
     running = serve(tmp_path, poll=0.05)
     models = running.server.models
     assert models.missing() == ["toy"]
