@@ -32,8 +32,13 @@ def files(models: Sequence[Model], image: str | None = None) -> dict[str, str]:
 def _tfserving(model: Model, image: str | None) -> str:
     server = tfserving.server([model], image)
     batched = model.artifact not in tfserving.UNBATCHED
-    # KServe appends these to the runtime's own, which name the model, its folder and the ports.
-    flags = tfserving.session_flags() + (tfserving.batching_flags(MOUNT) if batched else [])
+    # KServe appends these to the runtime's own, which name the model, its folder and the ports. Looking once, as in the
+    # Kubernetes set: each second, as is usual, a version would be found while it is being copied into the volume.
+    flags = [
+        "--file_system_poll_wait_seconds=0",
+        *tfserving.session_flags(),
+        *(tfserving.batching_flags(MOUNT) if batched else []),
+    ]
     arguments = "\n".join(f"        - {flag}" for flag in flags)
     return _service(
         model,
