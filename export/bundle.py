@@ -167,5 +167,7 @@ def _remove(path: Path) -> None:
 
 def _sentence(error: Exception) -> str:
     """The first line of what a converter said: some print a page."""
+    if isinstance(error, ExportError):
+        return str(error)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__

@@ -30,7 +30,7 @@ def write(model: keras.Model, info: ModelInfo, path: Path) -> None:
     """
     infer = inference(model)
     signatures = {"serving_default": image_function(model, infer)}
-    module = tf.Module(name=info.name)
+    module = tf.Module()
     # The plain variables, not the Keras model: a module that holds a Keras 3 model loads with
     # tf.saved_model.load but fails in the v1 Session loader, and keras.export.ExportArchive stores every
     # weight twice.

@@ -56,7 +56,7 @@ def write(model: keras.Model, info: ModelInfo, path: Path) -> None:
         return {**heads, "valid": valid}
 
     function = serve.get_concrete_function()
-    module = tf.Module(name=info.name)
+    module = tf.Module()
     module.weights = [variable for variable in function.variables if variable is not factor]
     module.crop_factor = factor
     savedmodel.save(module, {"serving_default": function}, path)

@@ -29,7 +29,7 @@ def float_model(model: keras.Model, info: ModelInfo) -> bytes:
 
 def _convert(model: keras.Model, info: ModelInfo, float16: bool) -> bytes:
     function = frozen_function(model)
-    module = tf.Module(name=info.name)
+    module = tf.Module()
     module.serve = function  # keeps the function's graph alive while it is converted
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], module)
     if float16:

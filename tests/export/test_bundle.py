@@ -9,7 +9,7 @@ import pytest
 
 from expnet_tf.export import EXPORTERS, ExportError, choose, manifest
 from expnet_tf.export.bundle import ExportResult, export_model
-from expnet_tf.network import ModelError, ModelInfo, load_model, read_info, save_model
+from expnet_tf.network import ExpNet, ModelError, ModelInfo, load_model, read_info, save_model
 
 
 def listing(folder: Path) -> set[str]:
@@ -33,6 +33,22 @@ def test_a_model_without_a_file(model: keras.Model, model_file: Path, images: np
     result = export_model(model, tmp_path, ["onnx"], info=read_info(model_file), images=images)
     assert list(result.written) == ["onnx"]
     assert read_info(tmp_path / "reference.keras").name == "toy"
+
+
+def test_any_name_will_do(images: np.ndarray, tmp_path: Path) -> None:
+    """TensorFlow takes nothing but Python identifiers for its modules' names."""
+    info = ModelInfo("my-own 2", "0.1", "compact", 32, 1.5, ("pose",), "none", "Apache-2.0")
+    model = ExpNet(heads=("pose",), size=32)
+    result = export_model(model, tmp_path, "savedmodel,savedmodel-bytes,tflite", info=info, images=images)
+    assert result.failures == {}
+
+
+def test_our_own_errors_are_sentences(
+    model_file: Path, images: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(EXPORTERS, "onnx", EXPORTERS["onnx"]._replace(needs="no_such_package", extra="strange"))
+    result = export_model(model_file, tmp_path, "onnx", images=images)
+    assert result.failures["onnx"].startswith("onnx: onnx needs the module no_such_package: pip install")
 
 
 def test_one_failure_does_not_stop_the_others(
@@ -102,8 +118,6 @@ def test_other_backends_are_refused(model_file: Path, tmp_path: Path, monkeypatc
 
 def test_one_head_is_enough(images: np.ndarray, tmp_path: Path) -> None:
     from expnet_tf.export.parity import verify
-    from expnet_tf.network import ExpNet
-
     info = ModelInfo("pose", "1", "compact", 32, 1.5, ("pose",), "none", "Apache-2.0")
     export_model(ExpNet(heads=("pose",), size=32), tmp_path, "onnx", info=info, images=images)
     report = verify(tmp_path)
