@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 _, TEXT, PICTURE = CERTIFICATE
 
 HEADS = ("artifact", "runtime", "version", "MB", "max |dz|", "mean |dz|", "max mm", "rms mm", "blendsh.", "result")
+ELSE = ("max identity", "max pose", "decode, max mm")  # on the page too, where there is room
 
 
 def _cells(row: Row) -> list[str]:
@@ -33,6 +34,11 @@ def _cells(row: Row) -> list[str]:
     return [row.artifact, row.runtime, row.runtime_version or "-", size, *shown, result]
 
 
+def _else(row: Row) -> list[str]:
+    numbers = (row.other_heads.get("identity"), row.other_heads.get("pose"), row.decode_vertex_max_mm)
+    return ["-" if value is None else f"{value:.1e}" for value in numbers]
+
+
 def _remarks(report: Report) -> list[str]:
     """What was not run, what failed, and the verdict, a sentence each."""
     said = [f"{row.artifact} in {row.runtime}: {row.error}" for row in report.results if row.result == NOT_RUN]
@@ -40,6 +46,8 @@ def _remarks(report: Report) -> list[str]:
     run = [row for row in report.results if row.result != NOT_RUN]
     good = sum(row.result == PASS for row in run)
     skipped = f", {len(report.results) - len(run)} not run here" if len(run) < len(report.results) else ""
+    if good == len(run) and not report.passed:
+        skipped += ", no artifact was judged"
     faces, model = report.reference["faces"], report.model["id"]
     return [*said, f"{good} of {len(run)} pass{skipped}, {faces} faces, model {model}"]
 
@@ -90,13 +98,14 @@ def markdown(report: Report, picture: bool) -> str:
         "",
         f"Reference: the Keras model's {reference['precision']} answer to {reference['faces']} faces "
         f"(sha256 of the inputs {reference['inputs_sha256'][:16]}...), decoded by the 3D morphable model in "
-        f"{reference['decoder']}. Errors of vertices are in millimetres on the mesh, |dz| in sigma of the expression.",
+        f"{reference['decoder']}. Errors of vertices are in millimetres on the mesh, |dz| and identity in sigma, pose "
+        "in its spread; decode is the artifact's own decoder, with identity.",
         "",
         *(f"- {name}: {value}" for name, value in coverage.items()),
         *([""] if coverage else []),
-        "| " + " | ".join(HEADS).replace("|dz|", "\\|dz\\|") + " |",
-        "|" + " --- |" * len(HEADS),
-        *("| " + " | ".join(_cells(row)) + " |" for row in report.results),
+        "| " + " | ".join((*HEADS, *ELSE)).replace("|dz|", "\\|dz\\|") + " |",
+        "|" + " --- |" * (len(HEADS) + len(ELSE)),
+        *("| " + " | ".join((*_cells(row), *_else(row))) + " |" for row in report.results),
         "",
         *(f"- {remark}" for remark in _remarks(report)[:-1]),
         "",
@@ -115,7 +124,7 @@ LIMITS = {
     "mean_dz_sigma": "mean \\|dz\\|",
     "vertex_max_mm": "vertex max, mm",
     "vertex_rms_mm": "vertex rms, mm",
-    "other_heads": "identity, pose (worst, in sigma)",
+    "other_heads": "max identity, max pose",
 }
 
 
@@ -152,7 +161,7 @@ def draw(report: Report, directory: Path, face_model: MorphableModel) -> np.ndar
     pen = ImageDraw.Draw(page)
     x_mesh, x_bars, x_faces = LEFT, LEFT + PANEL + GAP, LEFT + PANEL + BARS + 3 * GAP
     for x, text in (
-        (GAP, f"{report.model['id']}: error of each artifact"),
+        (GAP, f"Errors of {report.model['id']}"[:34]),  # as much as there is room for
         (x_mesh, "rms over faces, on the mesh"),
         (x_bars, "mean |dz| of the 29 components, sigma"),
         (x_faces, "the faces it is worst on"),

@@ -42,6 +42,7 @@ TOOLCHAIN = (
     "tensorrt",
     "tensorrt-rtx",
 )
+ENTRY = {"path", "bytes", "sha256", "files"}  # what every entry has, see entry()
 UNITS = {
     "expression": "sigma of the 3D morphable model",
     "identity": "sigma of the 3D morphable model",
@@ -81,9 +82,15 @@ def weights_digest(model: keras.Model) -> str:
 
 
 def list_files(directory: Path, name: str) -> dict[str, dict[str, Any]]:
-    """Bytes and sha256 of the file, or of every file under the folder, `directory / name`; paths with `/`."""
+    """Bytes and sha256 of the file, or of every file under the folder, `directory / name`; paths with `/`.
+
+    Raises ExportError for a link in the folder that leads to no file.
+    """
     root = directory / name
-    paths = sorted(p for p in root.rglob("*") if p.is_file()) if root.is_dir() else [root]
+    paths = sorted(p for p in root.rglob("*") if p.is_symlink() or p.is_file()) if root.is_dir() else [root]
+    for path in paths:
+        if not path.is_file():  # rglob does not look behind links to folders, and whoever loads the folder would
+            raise ExportError(f"{path.relative_to(directory).as_posix()}: a link to a folder, or to nothing.")
     return {
         path.relative_to(directory).as_posix(): {"bytes": path.stat().st_size, "sha256": digest(path)} for path in paths
     }
@@ -178,9 +185,13 @@ def read(directory: Path) -> dict[str, Any]:
         raise ExportError(f"{path}: schema {schema}; this version reads schema {SCHEMA}.")
     if missing := {"model", "input", "outputs", "reference", "artifacts"} - set(record):
         raise ExportError(f"{path}: the manifest has no {', '.join(sorted(missing))}.")
-    entries = {**record["artifacts"], **{key: record["reference"].get(key, {}) for key in ("model", "inputs")}}
-    for name, noted in entries.items():
-        if missing := {"path", "bytes", "sha256", "files"} - set(noted):
+    artifacts, reference = record["artifacts"], record["reference"]
+    if not isinstance(artifacts, dict) or not isinstance(reference, dict):
+        raise ExportError(f"{path}: artifacts and reference are not objects; the manifest is damaged.")
+    entries = [(name, noted, {*ENTRY, "precision"}) for name, noted in artifacts.items()]
+    entries += [(name, reference.get(name, {}), ENTRY) for name in ("model", "inputs")]
+    for name, noted, needed in entries:
+        if missing := needed - set(noted):
             raise ExportError(f"{path}: the entry {name} has no {', '.join(sorted(missing))}.")
     return dict(record)
 

@@ -21,7 +21,7 @@ from expnet_tf.network import ModelInfo
 # Faces that show the range of every activation: rendered, of other people than the certificate's.
 CALIBRATION_FACES = 256
 CALIBRATION_SEED = 1729
-BATCH_PIXELS = 600_000  # of one calibration batch: all activations are kept, 600 MB for ResNet-101
+BATCH_PIXELS = 600_000  # of one calibration batch: all activations are kept and copied, 3 GB for ResNet-101
 
 
 def write_dynamic(model: keras.Model, info: ModelInfo, path: Path) -> None:

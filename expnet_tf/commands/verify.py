@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
-from expnet_tf.commands.common import FAILED, FINE, command, printer, usage
+from expnet_tf.commands.common import FAILED, FINE, UsageError, command, printer, usage
 from expnet_tf.quiet import quiet
 
 
@@ -34,6 +35,8 @@ def run(options: argparse.Namespace) -> int:
 
 def verify_folder(directory: Path) -> bool:
     """Verify an export folder and print the table; whether everything in it passed."""
+    if directory.is_dir() and not os.access(directory, os.W_OK | os.X_OK):
+        raise UsageError(f"{directory} cannot be written to, and the certificate goes there; verify a copy.")
     with quiet() as terminal:
         from expnet_tf.export import ExportError
         from expnet_tf.export.certificate import certify, table

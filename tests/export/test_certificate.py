@@ -4,6 +4,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 from expnet_tf.export import certificate, choose
 from expnet_tf.export.bundle import ExportResult
@@ -35,6 +36,12 @@ def test_page(report: Report, exported: ExportResult) -> None:
     for artifact, runtime in ROWS:
         assert f"| {artifact} | {runtime} |" in page
     assert "| int8 | - | 0.15 | - | 0.35 | 1 |" in page
+    header = next(line for line in page.splitlines() if line.startswith("| artifact |")).split(" | ")
+    line = next(line for line in page.splitlines() if line.startswith("| savedmodel | savedmodel |")).strip("| ")
+    cells = dict(zip((name.strip("| ") for name in header), line.split(" | "), strict=True))
+    row = next(row for row in report.results if row.runtime == "savedmodel")
+    assert float(cells["max pose"]) == pytest.approx(row.other_heads["pose"], rel=0.05)
+    assert float(cells["decode, max mm"]) == pytest.approx(row.decode_vertex_max_mm, rel=0.05)
     assert "![Error on the mesh, by component, and the worst faces](parity.png)" in page
 
 

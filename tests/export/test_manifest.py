@@ -70,6 +70,18 @@ def test_incomplete_entry(bundle: Path, section: str, name: str) -> None:
         manifest.read(bundle)
 
 
+def test_an_artifact_has_a_precision(bundle: Path) -> None:
+    record = json.loads((bundle / "manifest.json").read_text())
+    del record["artifacts"]["onnx"]["precision"]
+    (bundle / "manifest.json").write_text(json.dumps(record))
+    with pytest.raises(ExportError, match="the entry onnx has no precision"):
+        manifest.read(bundle)
+    record["artifacts"] = list(record["artifacts"])
+    (bundle / "manifest.json").write_text(json.dumps(record))
+    with pytest.raises(ExportError, match="not objects"):
+        manifest.read(bundle)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "thing" / "sub").mkdir(parents=True)
@@ -101,6 +113,14 @@ def test_check_notices(folder: Path, name: str, content: bytes | None, message: 
     else:
         (folder / "thing" / name).write_bytes(content)
     with pytest.raises(ExportError, match=message):
+        manifest.check(folder, noted)
+
+
+@pytest.mark.parametrize("target", ["thing/sub", "nowhere"])
+def test_a_link_is_no_way_around_the_manifest(folder: Path, target: str) -> None:
+    noted = manifest.entry(folder, "thing")
+    (folder / "thing" / "c").symlink_to(folder / target)
+    with pytest.raises(ExportError, match=r"thing/c: a link to a folder, or to nothing\."):
         manifest.check(folder, noted)
 
 

@@ -15,9 +15,11 @@ from tensorflow.lite.tools import flatbuffer_utils
 
 from expnet_tf.export import EXPORTERS, ExportError, choose, manifest
 from expnet_tf.export.bundle import ExportResult
+from expnet_tf.export.certificate import table
 from expnet_tf.export.parity import Report, verify
 from expnet_tf.export.runner import CannotRun
 from expnet_tf.export.runners import RUNNERS
+from expnet_tf.export.tolerances import TOLERANCES
 from expnet_tf.morphable import open_face
 from expnet_tf.network import load_model, read_info
 
@@ -296,7 +298,44 @@ def test_unknown_artifact_is_not_passed_over(bundle: Path) -> None:
 
 def test_no_artifacts_is_no_pass(bundle: Path, keep) -> None:
     keep(bundle)
-    assert not verify(bundle).passed
+    report = verify(bundle)
+    assert not report.passed
+    assert table(report).endswith("1 of 1 pass, no artifact was judged, 6 faces, model toy-0.1")
+
+
+def test_the_manifest_does_not_choose_the_limits(bundle: Path, bless, keep) -> None:
+    """An error that eight bits may make, in a float32 file that the manifest calls int8."""
+    keep(bundle, "onnx")
+    rewrite_onnx(bundle, lambda proto: edit_weight(proto, 1000, lambda w: w * 1.0005))
+    bless(bundle, "onnx")
+    record = json.loads((bundle / "manifest.json").read_text())
+    record["artifacts"]["onnx"]["precision"] = "int8"
+    (bundle / "manifest.json").write_text(json.dumps(record))
+    report = verify(bundle)
+    assert "|dz| is up to" in failures(report)["onnx", "onnxruntime"]
+    assert report.results[1].vertex_rms_mm < TOLERANCES["int8"].vertex_rms_mm
+
+
+def test_faces_are_counted_where_they_are(bundle: Path, bless, keep) -> None:
+    """A reference of fewer faces behind a matching manifest is not called what the manifest calls it."""
+    keep(bundle, "onnx")
+    with np.load(bundle / "parity_inputs.npz", allow_pickle=False) as file:
+        np.savez_compressed(bundle / "parity_inputs.npz", **{name: file[name][:2] for name in file.files})
+    bless(bundle, "inputs")
+    assert verify(bundle).reference["faces"] == 2
+
+
+def test_a_heading_is_no_reason(bundle: Path, bless, keep) -> None:
+    """TensorFlow begins with "Graph execution error:" and says what is wrong in the lines that follow."""
+    keep(bundle, "savedmodel")
+    data = bundle / "savedmodel/variables/variables.data-00000-of-00001"
+    content = bytearray(data.read_bytes())
+    content[len(content) // 2] ^= 0x40
+    data.write_bytes(content)
+    bless(bundle, "savedmodel")
+    found = failures(verify(bundle))
+    assert len(found) == 2
+    assert all("Checksum does not match" in sentence for sentence in found.values())
 
 
 def test_nothing_to_judge(tmp_path: Path) -> None:
