@@ -110,6 +110,9 @@ spec:
         httpGet: {{path: {server.live}, port: {PORT}}}
         periodSeconds: 10
         timeoutSeconds: 5
+      # The service forgets the pod before the server stops.
+      lifecycle:
+        preStop: {{exec: {{command: [sleep, "5"]}}}}
 {container_security(indent=6)}
 {resources(server.gpu, indent=6)}
       volumeMounts:

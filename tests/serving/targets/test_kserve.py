@@ -53,6 +53,11 @@ def test_the_runtime_sees_its_models(model, objects, artifact, runtime, protocol
         assert f"{folder}/{path}" in files
 
 
+def test_the_service_forgets_the_pod_before_the_server_stops(predictor):
+    waited = int(predictor["model"]["lifecycle"]["preStop"]["exec"]["command"][1])
+    assert 0 < waited < predictor["terminationGracePeriodSeconds"]
+
+
 def test_single_photos_are_not_batched(model, objects):
     files = kserve.files([model("savedmodel-bytes")])
     assert not any("batching" in path for path in files)
