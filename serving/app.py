@@ -15,8 +15,7 @@ from pathlib import Path
 
 import grpc  # type: ignore[import-untyped]
 from aiohttp import web
-from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
-from grpc_health.v1.health import aio as health  # type: ignore[import-untyped]
+from grpc_health.v1 import health_pb2_grpc  # type: ignore[import-untyped]
 
 from expnet_tf.detect import Detector
 from expnet_tf.quiet import quiet
@@ -24,6 +23,7 @@ from expnet_tf.serving import protocol as pb
 from expnet_tf.serving.arrival import Arrival
 from expnet_tf.serving.batching import BatchPolicy
 from expnet_tf.serving.grpcservice import Prediction, Status
+from expnet_tf.serving.health import Health
 from expnet_tf.serving.limits import Limits
 from expnet_tf.serving.loaded import LoadedModel
 from expnet_tf.serving.metrics import Metrics
@@ -85,6 +85,7 @@ class Server:
         self.models = Models(self._networks, settings.workers, settings.batching, self.metrics, settings.repository)
         edge = Edge(self._edge, settings.limits.max_pixels, detector)
         self.service = Service(self.models, edge, settings.limits, self.metrics)
+        self.arrival = Arrival(settings.limits)
         self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -114,17 +115,12 @@ class Server:
                 await self.models.poll()
             except Exception:
                 log.exception("the repository cannot be looked at")
-            await self._tell_health()
-
-    async def _tell_health(self) -> None:
-        state = health_pb2.HealthCheckResponse
-        for name in HEALTH_SERVICES:
-            await self._health.set(name, state.NOT_SERVING if self.service.not_ready() else state.SERVING)
+            self._health.set(not self.service.not_ready())
 
     async def _start_grpc(self) -> None:
         limits, settings = self.settings.limits, self.settings
         self._grpc = grpc.aio.server(
-            interceptors=(Arrival(limits),),
+            interceptors=(self.arrival,),
             options=(
                 ("grpc.max_receive_message_length", limits.max_bytes),
                 ("grpc.max_send_message_length", -1),
@@ -140,8 +136,8 @@ class Server:
         )
         pb.add_PredictionServiceServicer_to_server(Prediction(self.service), self._grpc)
         pb.add_ModelServiceServicer_to_server(Status(self.models), self._grpc)
-        self._health = health.HealthServicer()
-        await self._tell_health()
+        self._health = Health(HEALTH_SERVICES)
+        self._health.set(not self.service.not_ready())
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         if settings.reflection:
             _reflect(self._grpc)
@@ -179,7 +175,7 @@ class Server:
     async def stop(self) -> None:
         """Refuse what comes, answer what is in flight (for at most `drain` seconds), and close."""
         self.service.door.closed = True
-        await self._health.enter_graceful_shutdown()
+        self._health.set(False)
         if self._watching is not None:
             self._watching.cancel()
         start = time.monotonic()

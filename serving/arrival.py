@@ -1,22 +1,27 @@
-"""How the message of a gRPC call comes in: within the limits' patience, and as a message or not at all."""
+"""How the message of a gRPC call comes in: within the limits' patience and memory, and as a message or not at all."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import grpc  # type: ignore[import-untyped]
 from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]
 from grpc import StatusCode
 
-from expnet_tf.serving.errors import ServingError, invalid
+from expnet_tf.serving.errors import ServingError, exhausted, invalid
 from expnet_tf.serving.grpcservice import abort
 from expnet_tf.serving.limits import Limits
 
+# s. gRPC shows a message when it is whole, and not how much of it has come. One that is not there by now may grow to
+# the limit of one message, and is counted as that long.
+_PROMPT = 0.2
+
 
 class Arrival(grpc.aio.ServerInterceptor):
-    """Reads the message of every call that takes one and gives one.
+    """Reads the message of every call that takes one, and counts its bytes until the call has ended.
 
     gRPC itself waits for a message for ever, and a call that is waited for counts among those it runs at most: a
     client that stops in the middle of its messages would keep all others out. Of bytes that are no such message it
@@ -25,7 +30,9 @@ class Arrival(grpc.aio.ServerInterceptor):
     """
 
     def __init__(self, limits: Limits) -> None:
-        self._patience = limits.patience
+        self._patience, self._max_held = limits.patience, limits.max_held
+        self._longest = min(limits.max_bytes, limits.max_held)
+        self.held = 0  # bytes of all calls, as they were sent
 
     async def intercept_service(
         self,
@@ -33,30 +40,60 @@ class Arrival(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler | None:
         handler = await continuation(handler_call_details)
-        if handler is None or handler.unary_unary is None:
+        if handler is None or handler.request_streaming:
             return handler
-        parse, answer = handler.request_deserializer, handler.unary_unary
+        parse, answer = handler.request_deserializer, handler.unary_stream or handler.unary_unary
 
         async def read(messages: object, context: grpc.aio.ServicerContext) -> Any:
             try:
-                return await answer(await self._message(context, parse), context)
+                with self._counted() as count:
+                    # Not kept in a name: frames live on after an abort, see grpcservice.
+                    return await answer(await self._message(context, parse, count), context)
             except ServingError as error:  # of `_message`: `answer` ends its calls by itself
                 refusal = ServingError(error.code, str(error))
             return await abort(context, refusal)
 
+        if handler.response_streaming:
+            return grpc.stream_stream_rpc_method_handler(read, None, handler.response_serializer)
         return grpc.stream_unary_rpc_method_handler(read, None, handler.response_serializer)
 
-    async def _message(self, context: grpc.aio.ServicerContext, parse: Callable[[bytes], Message]) -> Message:
-        """Raises ServingError: DEADLINE_EXCEEDED, or INVALID_ARGUMENT for what is no such message."""
+    async def _message(
+        self, context: grpc.aio.ServicerContext, parse: Callable[[bytes], Message], count: Callable[[int], None]
+    ) -> Message:
+        """Raises ServingError: DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INVALID_ARGUMENT where it is no such message."""
+        reading = asyncio.ensure_future(context.read())
+        reserved = 0
         try:
-            async with asyncio.timeout(self._patience):
-                data = await context.read()
-        except TimeoutError:
-            late = f"The message did not arrive within {self._patience:g} s."
-            raise ServingError(StatusCode.DEADLINE_EXCEEDED, late) from None
+            if not (await asyncio.wait({reading}, timeout=min(_PROMPT, self._patience)))[0]:
+                count(self._longest)
+                reserved = self._longest
+                if not (await asyncio.wait({reading}, timeout=max(0.0, self._patience - _PROMPT)))[0]:
+                    late = f"The message did not arrive within {self._patience:g} s."
+                    raise ServingError(StatusCode.DEADLINE_EXCEEDED, late)
+        finally:
+            reading.cancel()
+        data = reading.result()
         if data is grpc.aio.EOF:
             raise invalid("The call has no message.")
+        count(len(data) - reserved)
         try:
             return parse(data)
         except DecodeError as error:
             raise invalid(f"{error}.") from None
+
+    @contextmanager
+    def _counted(self) -> Iterator[Callable[[int], None]]:
+        """A function that counts bytes of one call; it raises ServingError (RESOURCE_EXHAUSTED) over the limit."""
+        counted = 0
+
+        def count(size: int) -> None:
+            nonlocal counted
+            if self.held + size > self._max_held:
+                raise exhausted(f"Messages of {self.held:,} bytes are in memory, the most this server takes.")
+            self.held += size
+            counted += size
+
+        try:
+            yield count
+        finally:
+            self.held -= counted

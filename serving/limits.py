@@ -24,7 +24,7 @@ class Limits:
     max_pixels: int = MAX_PIXELS  # of a photo, read from its header before it is decoded
     max_rows: int = 64  # images in a request
     max_concurrent: int = 64  # requests being worked on
-    max_held: int = 256 * 2**20  # bytes of all REST bodies in memory, arriving or being worked on
+    max_held: int = 256 * 2**20  # bytes in memory, arriving or worked on, of all REST bodies, and of all gRPC messages
     timeout: float = 30.0  # s; a request that takes longer fails with DEADLINE_EXCEEDED (504)
     patience: float = 15.0  # s for a client to send its headers, its body, or to read the answer
 

@@ -17,10 +17,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from grpc import StatusCode
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from expnet_tf.serving.batching import BatchPolicy
 from expnet_tf.serving.errors import ServingError
+from expnet_tf.serving.health import MAX_WATCHERS
 from expnet_tf.serving.limits import Limits
 from expnet_tf.serving.transports import Target, connect
 
@@ -229,6 +231,66 @@ def test_messages_that_do_not_arrive_take_places_for_no_longer_than_patience(run
         enough.set()
     assert StatusCode.DEADLINE_EXCEEDED in codes
     assert codes <= {StatusCode.DEADLINE_EXCEEDED, StatusCode.RESOURCE_EXHAUSTED}
+
+
+def test_too_many_messages_in_memory(running, crops):
+    """A message that does not come whole counts as the longest there may be, and one that came as what it is."""
+    enough = threading.Event()
+
+    def nothing():
+        enough.wait(20)
+        return
+        yield
+
+    request = predict_pb2.PredictRequest(output_filter=["x" * 180_000])
+    request.model_spec.name = "toy"
+    request.inputs["image"].CopyFrom(tf.make_tensor_proto(crops[:1]))
+    with grpc.insecure_channel(running.grpc) as channel:
+        slow = channel.stream_unary("/tensorflow.serving.PredictionService/Predict")
+        calls = [slow.future(nothing(), timeout=30) for _ in range(20)]  # each counted as a message of 200 kB
+        codes = [waited.exception(20).code() for waited in calls]
+        enough.set()
+        assert codes.count(StatusCode.DEADLINE_EXCEEDED) == LIMITS.max_held // LIMITS.max_bytes
+        assert codes.count(StatusCode.RESOURCE_EXHAUSTED) == 10
+        predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
+        running.server.arrival.held += LIMITS.max_held - 100_000
+        try:
+            with pytest.raises(grpc.RpcError, match="1,900,000 bytes are in memory") as caught:
+                predict(request, timeout=10)
+        finally:
+            running.server.arrival.held -= LIMITS.max_held - 100_000
+        assert caught.value.code() == StatusCode.RESOURCE_EXHAUSTED
+    is_fine(running, crops)
+    assert running.server.arrival.held == 0
+
+
+def test_watchers_of_health_do_not_keep_checks_out(running):
+    with grpc.insecure_channel(running.grpc) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        watching = [stub.Watch(health_pb2.HealthCheckRequest(), timeout=20) for _ in range(MAX_WATCHERS)]
+        serving = health_pb2.HealthCheckResponse.SERVING
+        assert [next(one).status for one in watching] == [serving] * MAX_WATCHERS
+        with pytest.raises(grpc.RpcError, match="32 clients watch") as caught:
+            next(stub.Watch(health_pb2.HealthCheckRequest(), timeout=20))
+        assert caught.value.code() == StatusCode.RESOURCE_EXHAUSTED
+        assert stub.Check(health_pb2.HealthCheckRequest(), timeout=10).status == serving
+        # One leaves: its place is free, and the others are still told.
+        watching.pop().cancel()
+        end = time.monotonic() + 10
+        while running.server._health._watchers == MAX_WATCHERS:
+            assert time.monotonic() < end
+            time.sleep(0.005)
+        again = stub.Watch(health_pb2.HealthCheckRequest(), timeout=20)
+        assert next(again).status == serving
+
+        async def change(to):
+            running.server._health.set(to)
+
+        running.call(change(False))
+        for one in (*watching, again):
+            assert next(one).status == health_pb2.HealthCheckResponse.NOT_SERVING
+            one.cancel()
+        running.call(change(True))
 
 
 def test_a_reader_that_does_not_read(running, crops):
