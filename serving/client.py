@@ -37,6 +37,7 @@ from expnet_tf.serving.transports import Facts, Target, connect
 # Of the shipped models; for a server that does not say, as TensorFlow Serving. Elsewhere it is input.crop_factor in
 # the export's manifest.json.
 CROP_FACTOR = 1.25
+MAX_PAUSE = 1.0  # s between attempts: a server that starts, or is replaced, is found soon after it is there
 
 Image = str | os.PathLike[str] | bytes | np.ndarray
 """A path, the bytes of an image file, or uint8 RGB [H, W, 3]."""
@@ -72,7 +73,6 @@ class Client:
         version: int | None = None,
         *,
         timeout: float = 10.0,
-        attempts: int = 5,
         backoff: float = 0.1,
         batch: int = 32,
         crop_factor: float | None = None,
@@ -82,9 +82,8 @@ class Client:
         Args:
             target: `host:8500` for gRPC, `http://host:8501` for REST.
             version: None: the latest.
-            timeout: s for one request, with all its attempts.
-            attempts: how often a request is sent to a server that is UNAVAILABLE.
-            backoff: s before the second attempt; doubled each time, and varied by half.
+            timeout: s for one request; to a server that is UNAVAILABLE it is sent again for as long.
+            backoff: s before the second attempt; doubled each time up to MAX_PAUSE, and varied by half.
             batch: photos a request at most.
             crop_factor: side of the crop over the larger side of the face box; None: as the server says, or
                 CROP_FACTOR where it does not say.
@@ -94,7 +93,7 @@ class Client:
         """
         self._transport = connect(target)
         self._target = Target(model, version)
-        self._timeout, self._attempts, self._backoff, self._batch = timeout, attempts, backoff, batch
+        self._timeout, self._backoff, self._batch = timeout, backoff, batch
         self._crop_factor, self._detector = crop_factor, detector
         self._lock = threading.Lock()
         self._known: Facts | None = None
@@ -214,17 +213,17 @@ class Client:
 
     def _insist(self, call: Callable[[float], _Value]) -> _Value:
         """Call with the seconds left, again while the server is UNAVAILABLE."""
-        end = time.monotonic() + self._timeout
-        for attempt in range(self._attempts):
+        end, backoff = time.monotonic() + self._timeout, self._backoff
+        while True:
             try:
                 return call(max(end - time.monotonic(), 0.001))
             except ServingError as error:
-                pause = self._backoff * 2**attempt * random.uniform(0.5, 1.5)
-                last = attempt == self._attempts - 1 or time.monotonic() + pause >= end
-                if error.code != StatusCode.UNAVAILABLE or last:
+                pause = backoff * random.uniform(0.5, 1.5)
+                # An attempt needs time as well: cut short it would hide why the server was not there.
+                if error.code != StatusCode.UNAVAILABLE or time.monotonic() + 2 * pause >= end:
                     raise
             time.sleep(pause)
-        raise AssertionError("the last attempt returns or raises")
+            backoff = min(2 * backoff, MAX_PAUSE)
 
 
 def _counted(answers: list[Answer], update: Callable[[], object]) -> Iterator[Answer]:

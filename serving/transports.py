@@ -153,7 +153,10 @@ class RestTransport:
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             self.close()  # the others have been idle for longer, and a server closes such
-            raise ServingError(StatusCode.UNAVAILABLE, f"{self._host}: {error or type(error).__name__}.") from None
+            told = str(error) or type(error).__name__
+            if isinstance(error, http.client.HTTPException) and not told.isprintable():
+                told = f"no HTTP: {told[:100]!a}; is this the port for REST?"
+            raise ServingError(StatusCode.UNAVAILABLE, f"{self._host}: {told.rstrip('.')}.") from None
         self._idle.append(connection)
         try:
             answer = json.loads(data)
@@ -162,6 +165,8 @@ class RestTransport:
         if response.status != http.HTTPStatus.OK or not isinstance(answer, dict):
             said = answer.get("error") if isinstance(answer, dict) else "no JSON object"
             code = _CODES.get(response.status, StatusCode.UNKNOWN)
+            if response.status in _PROXY and not (isinstance(answer, dict) and "error" in answer):
+                code = StatusCode.UNAVAILABLE
             raise ServingError(StatusCode.UNKNOWN if code == StatusCode.OK else code, f"HTTP {response.status}: {said}")
         return answer, {key.lower(): value for key, value in response.getheaders()}
 
@@ -176,6 +181,8 @@ class RestTransport:
         return connection
 
 
+# A proxy that does not reach its server; a server's own come with its `error`.
+_PROXY = (http.HTTPStatus.BAD_GATEWAY, http.HTTPStatus.GATEWAY_TIMEOUT)
 _CODES = {int(status): code for code, status in HTTP_STATUS.items()}
 
 
