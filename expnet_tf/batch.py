@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,8 +49,16 @@ class Summary:
     failed: int = 0  # photos, or arguments that name none
 
 
-@dataclass
-class _Pending:
+@dataclass(frozen=True)
+class Failure:
+    """A photo without faces, or an argument without photos (photo None): one sentence."""
+
+    photo: Photo | None
+    text: str
+
+
+@dataclass(frozen=True)
+class Pending:
     """A photo between its detection and the network."""
 
     photo: Photo
@@ -76,41 +84,54 @@ def predict_files(
     Raises ModelError where the network's answer is not finite.
     """
     summary = Summary() if summary is None else summary
-    pending: list[_Pending] = []
 
     def fail(text: str) -> None:
         summary.failed += 1
         report(text)
         progress()
 
-    def flush() -> None:
-        for one, faces, share in _run(predictor, pending):
-            try:
-                _write(one, faces, share, predictor, job)
-                summary.photos += 1
-                summary.faces += len(faces)
-                progress()
-            except OSError as error:
-                fail(f"{one.photo.path}: its results cannot be written ({error.strerror or error}).")
-        pending.clear()
+    for one in predicted(predictor, items, job):
+        if isinstance(one, Failure):
+            fail(one.text)
+            continue
+        pending, faces, share = one
+        try:
+            _write(pending, faces, share, predictor, job)
+        except OSError as error:
+            fail(f"{pending.photo.path}: its results cannot be written ({error.strerror or error}).")
+            continue
+        summary.photos += 1
+        summary.faces += len(faces)
+        progress()
+    return summary
 
+
+def predicted(
+    predictor: Predictor, items: Iterable[Photo | Problem], job: Job
+) -> Iterator[tuple[Pending, list[Face], float] | Failure]:
+    """Each photo with its faces and its share of the network's time, ms; or why there are none.
+
+    The next photo is read only when those that are held have been taken: memory does not grow with their number.
+    Failures may come before photos that were ahead of them. Raises ModelError, see `predict_files`.
+    """
+    pending: list[Pending] = []
     for item in items:
         if isinstance(item, Problem):
-            fail(item.text)
+            yield Failure(None, item.text)
             continue
         try:
             pending.append(_read(predictor, item, job))
         except ImageError as error:
-            fail(_naming(item.path, str(error)))
+            yield Failure(item, _naming(item.path, str(error)))
             continue
         held = sum(one.image.size // 3 for one in pending if one.image is not None)
         if sum(len(one.found) for one in pending) >= BATCH_SIZES[-1] or held > MAX_HELD:
-            flush()
-    flush()
-    return summary
+            yield from _run(predictor, pending)
+            pending.clear()
+    yield from _run(predictor, pending)
 
 
-def _read(predictor: Predictor, photo: Photo, job: Job) -> _Pending:
+def _read(predictor: Predictor, photo: Photo, job: Job) -> Pending:
     """Read, detect, crop; raises ImageError in one sentence."""
     start = time.perf_counter()
     image = read_image(photo.path)
@@ -127,7 +148,7 @@ def _read(predictor: Predictor, photo: Photo, job: Job) -> _Pending:
         found = [(job.box, None)]
     crops = predictor.crops(image, [box for box, _ in found])
     size = image.shape[1], image.shape[0]
-    return _Pending(photo, size, image if "png" in job.formats else None, found, crops, timing)
+    return Pending(photo, size, image if "png" in job.formats else None, found, crops, timing)
 
 
 def _naming(path: str, sentence: str) -> str:
@@ -135,7 +156,7 @@ def _naming(path: str, sentence: str) -> str:
     return sentence if sentence.startswith(str(Path(path))) else f"{path}: {sentence}"
 
 
-def _run(predictor: Predictor, pending: Sequence[_Pending]) -> list[tuple[_Pending, list[Face], float]]:
+def _run(predictor: Predictor, pending: Sequence[Pending]) -> list[tuple[Pending, list[Face], float]]:
     """The network for all pending photos: each with its faces and its share of the time, ms."""
     start = time.perf_counter()
     faces = predictor.predict_crops([one.crops for one in pending], [one.found for one in pending])
@@ -144,7 +165,7 @@ def _run(predictor: Predictor, pending: Sequence[_Pending]) -> list[tuple[_Pendi
     return [(one, some, spent * len(some) / total) for one, some in zip(pending, faces, strict=True)]
 
 
-def _write(one: _Pending, faces: list[Face], share: float, predictor: Predictor, job: Job) -> None:
+def _write(one: Pending, faces: list[Face], share: float, predictor: Predictor, job: Job) -> None:
     stem = job.out / one.photo.name
     stem.parent.mkdir(parents=True, exist_ok=True)
     files = []

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from expnet_tf.commands.common import FAILED, FINE, UsageError, command, folder, many, out, usage
+from expnet_tf.commands.common import FAILED, FINE, UsageError, command, count, folder, many, out, usage
 from expnet_tf.quiet import quiet
 
 if TYPE_CHECKING:
     from expnet_tf.batch import Summary
     from expnet_tf.detect import Detector
+    from expnet_tf.inputs import Inputs
 
 FACE_FORMATS = ("json", "obj", "ply", "glb", "png")  # batch.FORMATS, which is too heavy to import for --help
+DEFAULT_FORMATS = ("json", "obj", "png")
 
 
 def add(commands: Any) -> None:
@@ -35,8 +39,15 @@ def add(commands: Any) -> None:
         A photo that cannot be read, is above 50 million px, or shows no face is reported in one line, and the
         others go on.
 
+        For very many photos, --shards writes no file a photo but tables with a row a face (docs/batch.md), made by
+        many workers: DIR/faces-00000-of-00200.jsonl, ..., DIR/faces.json that says what they are, and
+        DIR/failures.jsonl with a sentence for each photo that has no row. A run that was stopped goes on where it
+        was, with the same arguments.
+
           expnet predict photo.jpg --out results
           expnet predict photos 'more/*/*.png' --out results --all-faces --format json,glb
+          expnet predict photos --out table --shards parquet --workers 8
+          expnet predict photos --out table --shards jsonl --scheduler tcp://10.0.0.1:8786
         """,
     )
     parser.add_argument(
@@ -59,7 +70,6 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--format",
         type=_face_formats,
-        default=("json", "obj", "png"),
         metavar="NAMES",
         help=f"what to write: a list, with commas, of {', '.join(FACE_FORMATS)}, or all (default: json,obj,png)",
     )
@@ -68,6 +78,17 @@ def add(commands: Any) -> None:
         choices=("blazeface", "mtcnn"),
         default="blazeface",
         help="mtcnn needs the extra expnet_tf[mtcnn], whose weights are NOT for commercial use (default: blazeface)",
+    )
+    shards = parser.add_argument_group("tables of very many photos")
+    shards.add_argument(
+        "--shards",
+        choices=("jsonl", "parquet"),  # shards.FORMATS
+        help="write rows, one a face, in place of files by photo; parquet needs the extra expnet_tf[parquet]",
+    )
+    shards.add_argument("--shard-size", type=count, metavar="N", help="photos a shard, the unit of work (default: 500)")
+    shards.add_argument("--workers", type=count, metavar="K", help="processes (default: one a core)")
+    shards.add_argument(
+        "--scheduler", metavar="ADDRESS", help="of a Dask cluster, tcp://host:port, whose workers make the shards"
     )
 
 
@@ -93,11 +114,14 @@ def _face_formats(text: str) -> tuple[str, ...]:
 def run(options: argparse.Namespace) -> int:
     from expnet_tf.inputs import Inputs
 
+    _check(options)
     root = folder(options.out)
     try:
         inputs = Inputs(options.photos, root)
     except ValueError as error:
         raise UsageError(str(error)) from None
+    if options.shards:
+        return _run_shards(options, inputs, root)
     with quiet():
         from tqdm import tqdm
 
@@ -108,7 +132,7 @@ def run(options: argparse.Namespace) -> int:
         with usage(ModelError, ImportError):
             predictor = load(options.model, _detector(options))
             predictor.warm_up()
-    job = Job(root, options.format, options.box, options.all_faces, frozenset(inputs.files))
+    job = Job(root, options.format or DEFAULT_FORMATS, options.box, options.all_faces, frozenset(inputs.files))
     total = sum(1 for _ in inputs)
     summary = Summary()
     with (
@@ -130,6 +154,55 @@ def run(options: argparse.Namespace) -> int:
             raise
     print(f"{_counts(summary)}{f'; results are in {root}' if summary.photos else ''}.")
     return FAILED if summary.failed else FINE
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Raises UsageError for options that do not go together."""
+    if options.shards and options.format:
+        raise UsageError("--format names files by photo; with --shards there are rows of numbers only.")
+    if options.scheduler and options.workers:
+        raise UsageError("--workers counts processes of this machine; with --scheduler the cluster has its own.")
+    for name in ("shard_size", "workers", "scheduler"):
+        if getattr(options, name) and not options.shards:
+            raise UsageError(f"--{name.replace('_', '-')} needs --shards jsonl or --shards parquet.")
+
+
+def _run_shards(options: argparse.Namespace, inputs: Inputs, root: Path) -> int:
+    with quiet() as terminal:
+        from tqdm import tqdm
+
+        from expnet_tf.data.labelling.shard import ToolsDiffer
+        from expnet_tf.data.labelling.workers import Cluster, Processes, WorkerError, cores
+        from expnet_tf.network import ModelError
+        from expnet_tf.shards import PHOTOS_PER_SHARD, Ask, ShardError, make_shard, one_by_one, predict_shards
+
+        # Workers may run in another folder; a shipped name is none.
+        model = os.path.abspath(options.model) if os.path.exists(options.model) else options.model
+        ask = Ask(options.shards, model, options.detector, options.box, options.all_faces)
+        workers = options.workers or cores()
+        runner = (
+            Cluster(options.scheduler, make_shard)
+            if options.scheduler
+            else Processes(workers, make_shard)
+            if workers > 1
+            else one_by_one
+        )
+        with (
+            usage(ShardError, ModelError, WorkerError, ToolsDiffer, OSError),
+            tqdm(unit="photo", file=terminal, delay=0.1) as bar,
+        ):
+
+            def progress(photos: int, total: int) -> None:
+                bar.total = total
+                bar.update(photos - bar.n)
+
+            size = options.shard_size or PHOTOS_PER_SHARD
+            done = predict_shards(inputs, root, ask, runner, progress, size)
+    failed = f", {done.failed} failed" if done.failed else ""
+    print(f"{many(done.photos, 'photo')} done, {many(done.faces, 'face')}{failed}; see {root}/faces.json.")
+    if done.failed:
+        print(f"{done.failed:,} failed, each with a sentence in {root}/failures.jsonl.", file=sys.stderr)
+    return FAILED if done.failed else FINE
 
 
 def _counts(summary: Summary) -> str:
