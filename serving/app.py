@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from expnet_tf.serving.loaded import LoadedModel
 from expnet_tf.serving.metrics import Metrics
 from expnet_tf.serving.models import Models
 from expnet_tf.serving.photos import Edge
+from expnet_tf.serving.ports import reserved
 from expnet_tf.serving.rest import Rest
 from expnet_tf.serving.service import Service
 
@@ -91,14 +93,13 @@ class Server:
     async def start(self) -> None:
         """Load what there is, then listen. Raises StartError, and what `load` raises."""
         settings = self.settings
-        if settings.repository is None:
-            assert self._load is not None
-            loaded = await asyncio.to_thread(self._load, settings.workers, settings.batching.max_batch)
-            self.models.add(NAME, VERSION, loaded)
-        else:
-            await self.models.poll(stable=False)
-            if not self.models.serving:
-                log.warning("no model is served yet", extra={"repository": str(settings.repository)})
+        with ExitStack() as ports:
+            for port, protocol in ((settings.grpc_port, "gRPC"), (settings.rest_port, "REST")):
+                try:
+                    ports.enter_context(reserved(settings.host, port))
+                except OSError as error:
+                    raise _not_listened(settings.host, port, protocol, error) from None
+            await self._load_models()
         await self._start_grpc()
         try:
             await self._start_rest()
@@ -107,6 +108,17 @@ class Server:
             raise
         if settings.repository is not None:
             self._watching = asyncio.create_task(self._watch(settings.poll))
+
+    async def _load_models(self) -> None:
+        settings = self.settings
+        if settings.repository is None:
+            assert self._load is not None
+            loaded = await asyncio.to_thread(self._load, settings.workers, settings.batching.max_batch)
+            self.models.add(NAME, VERSION, loaded)
+        else:
+            await self.models.poll(stable=False)
+            if not self.models.serving:
+                log.warning("no model is served yet", extra={"repository": str(settings.repository)})
 
     async def _watch(self, seconds: float) -> None:
         while True:
@@ -145,7 +157,7 @@ class Server:
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
             self.grpc_port = self._grpc.add_insecure_port(f"{host}:{settings.grpc_port}")
         except RuntimeError:
-            raise StartError(f"{settings.host}:{settings.grpc_port}, for gRPC, cannot be listened at.") from None
+            raise _not_listened(settings.host, settings.grpc_port, "gRPC") from None
         await self._grpc.start()
 
     async def _start_rest(self) -> None:
@@ -166,10 +178,7 @@ class Server:
             await site.start()
         except OSError as error:
             await self._runner.cleanup()
-            reason = error.strerror or error
-            raise StartError(
-                f"{settings.host}:{settings.rest_port}, for REST, cannot be listened at: {reason}."
-            ) from None
+            raise _not_listened(settings.host, settings.rest_port, "REST", error) from None
         self.rest_port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
@@ -191,12 +200,19 @@ class Server:
         log.info("stopped", extra={"seconds": round(time.monotonic() - start, 3)})
 
     async def run(self, started: Callable[[Server], object] = lambda server: None) -> None:
-        """Serve until SIGTERM or SIGINT; a second one ends the drain."""
+        """Serve until SIGTERM or SIGINT; a second one ends the drain. Before it serves either ends the process."""
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         with quiet():  # what TensorFlow says when it is imported is no log
-            await self.start()
+            starting, told = asyncio.create_task(self.start()), asyncio.create_task(stop.wait())
+            await asyncio.wait({starting, told}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            # A thread is loading, for which Python would wait; and there is no request that could be in flight.
+            log.info("stopped while loading")
+            logging.shutdown()
+            os._exit(0)
+        await starting
         # JSON makes ten thousand lists an image: at the usual threshold the collector walks over the whole heap again
         # and again, for half of the server's time.
         gc.freeze()
@@ -208,6 +224,11 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping.cancel)
         await asyncio.gather(stopping, return_exceptions=True)
+
+
+def _not_listened(host: str, port: int, protocol: str, error: OSError | None = None) -> StartError:
+    reason = f": {error.strerror or error}" if error else ""
+    return StartError(f"{host}:{port}, for {protocol}, cannot be listened at{reason}.")
 
 
 def _reflect(server: grpc.aio.Server) -> None:

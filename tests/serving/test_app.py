@@ -1,5 +1,12 @@
 """The server as it starts by default: the shipped model under the name expnet, and the same face as `predict`."""
 
+import asyncio
+import json
+import signal
+import socket
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -31,9 +38,60 @@ def test_settings_are_loopback_by_default():
     assert not Settings().reflection
 
 
-def test_a_server_that_could_not_start_leaves_nothing_behind(serve, put, tmp_path):
-    import asyncio
+@pytest.mark.parametrize("taken", ["grpc_port", "rest_port"])
+def test_a_port_in_use_is_told_before_anything_is_loaded(taken):
+    def load(workers, max_batch):
+        raise AssertionError("it was loaded")
 
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        ports = {"grpc_port": 0, "rest_port": 0, taken: other.getsockname()[1]}
+        server = Server(Settings(**ports), load)
+        with pytest.raises(StartError, match="cannot be listened at: Address already in use"):
+            asyncio.run(server.start())
+
+
+def test_nobody_is_let_in_while_the_model_loads():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    def load(workers, max_batch):
+        for _ in range(2):
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", port), timeout=5)
+        raise LookupError("seen")
+
+    for ports in ({"grpc_port": port, "rest_port": 0}, {"grpc_port": 0, "rest_port": port}):
+        with pytest.raises(LookupError, match="seen"):
+            asyncio.run(Server(Settings(**ports), load).start())
+
+
+LOADING = """
+import asyncio, time
+from expnet_tf.serving import logs
+from expnet_tf.serving.app import Server, Settings
+def load(workers, max_batch):
+    print("loading", flush=True)
+    time.sleep(60)
+logs.configure("info")
+asyncio.run(Server(Settings(grpc_port=0, rest_port=0), load).run())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_the_model_loads(number, tmp_path):
+    words = [sys.executable, "-c", LOADING]
+    with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "loading\n"
+            process.send_signal(number)
+            assert process.wait(20) == 0
+            assert json.loads(process.stderr.read())["event"] == "stopped while loading"
+        finally:
+            process.kill()
+
+
+def test_a_server_that_could_not_start_leaves_nothing_behind(serve, put, tmp_path):
     put(tmp_path, "toy", 1)
     first = serve(tmp_path)
 
