@@ -1,5 +1,6 @@
 """The log: one JSON object a line, with what the call passed; what is no HTTP is not worth a line."""
 
+import errno
 import io
 import json
 import logging
@@ -47,6 +48,29 @@ def test_errors_have_their_traceback_unless_they_are_the_clients(lines):
             log.exception("Error handling request")
     (entry,) = lines()
     assert "ValueError: ours" in entry["traceback"]
+
+
+def test_no_more_descriptors_is_a_line_a_second(lines):
+    log = logging.getLogger("asyncio")
+    for _ in range(1000):
+        try:
+            raise OSError(errno.EMFILE, "Too many open files")
+        except OSError:
+            log.exception("socket.accept() out of system resource\nsocket: <...>")
+    try:
+        raise OSError(errno.EIO, "another")
+    except OSError:
+        log.exception("not one of them")
+    *scarce, other = lines()
+    assert 1 <= len(scarce) < 10
+    assert scarce[0].pop("time")
+    assert scarce[0] == {
+        "level": "error",
+        "logger": "asyncio",
+        "event": "socket.accept() out of system resource",
+        "error": "[Errno 24] Too many open files",
+    }
+    assert "another" in other["traceback"]
 
 
 @pytest.mark.parametrize("given", [None, "", "x" * 129, "two\nlines", "no-ascii-\u00e9"])
