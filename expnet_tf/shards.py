@@ -284,7 +284,7 @@ def _size(path: str) -> int | None:
 def _fingerprint(photos: Sequence[Photo], sizes: Sequence[int | None]) -> dict[str, Any]:
     """Names and sizes, not each byte: that would read every photo twice."""
     text = "".join(f"{photo.name}\0{size}\n" for photo, size in zip(photos, sizes, strict=True))
-    return {"photos": len(photos), "sha256": hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()}
+    return {"photos": len(photos), "names_and_sizes": hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()}
 
 
 def _json(facts: object) -> bytes:
@@ -305,10 +305,20 @@ def _claim(root: Path, facts: dict[str, Any]) -> None:
     except ValueError as error:
         raise ShardError(f"{path} is damaged ({error}); choose an empty folder.") from error
     now = json.loads(_json(facts))
-    for name in now:
+    if difference := _difference(before, now):
+        name, was, asked = difference
+        raise ShardError(
+            f"{root} holds a run with another {name}: it was {was}, now it is {asked}; use the same arguments to go "
+            f"on, or choose an empty folder."
+        )
+
+
+def _difference(before: Any, now: dict[str, Any]) -> tuple[str, str, str] | None:
+    """The first fact that differs: its name, such as model.id, and both values as JSON."""
+    for name, asked in now.items():
         was = before.get(name) if isinstance(before, dict) else None
-        if was != now[name]:
-            raise ShardError(
-                f"{root} holds a run with another {name}: it was {json.dumps(was)}, now it is {json.dumps(now[name])}; "
-                f"use the same arguments to go on, or choose an empty folder."
-            )
+        if isinstance(asked, dict) and isinstance(was, dict) and (inner := _difference(was, asked)):
+            return f"{name}.{inner[0]}", *inner[1:]
+        if was != asked:
+            return name, json.dumps(was), json.dumps(asked)
+    return None
