@@ -148,7 +148,13 @@ def _savedmodel(path: Path) -> Own:
     served = [graph for graph in read.meta_graphs if "serve" in graph.meta_info_def.tags]
     if not served or DEFAULT not in served[0].signature_def:
         raise ArtifactError(f"{path}: no signature {DEFAULT} under the tag serve.")
-    name, facts = next(iter(served[0].signature_def[DEFAULT].inputs.items()))
+    inputs = served[0].signature_def[DEFAULT].inputs
+    if "image_bytes" in inputs:
+        raise ArtifactError(
+            f"{path}: it takes encoded photos, as savedmodel-bytes does; this server decodes photos itself, "
+            "from the artifacts savedmodel, onnx or tflite."
+        )
+    name, facts = next(iter(inputs.items()))
     dtype = types_pb2.DataType.Name(facts.dtype).removeprefix("DT_").lower()
     return name, dtype, tuple(dim.size for dim in facts.tensor_shape.dim), {}
 

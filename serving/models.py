@@ -188,9 +188,11 @@ class Models:
             folder = versions.folder(self._base, name, version)
             loaded = await asyncio.to_thread(self._load, folder, self._workers, self._policy.max_batch)
         except Exception as error:  # a runtime may raise anything
-            reason = (str(error).strip().splitlines() or [""])[0][:300]
-            message = f"{type(error).__name__}: {reason}"
-            model.states[version] = VersionStatus(version, "END", StatusCode.INVALID_ARGUMENT, message)
+            reason = (str(error).strip().splitlines() or [""])[0]
+            message = f"{type(error).__name__}: {reason[:300]}"
+            # Clients see what lies in the repository, and not where that is.
+            shown = f"{type(error).__name__}: {_below(self._base, reason)[:300]}"
+            model.states[version] = VersionStatus(version, "END", StatusCode.INVALID_ARGUMENT, shown)
             self._metrics.refused.labels(name).inc()
             log.error("version refused", extra={"model": name, "version": version, "error": message})
             return False
@@ -213,3 +215,10 @@ class Models:
                 finished.result()
 
         task.add_done_callback(done)
+
+
+def _below(base: Path, text: str) -> str:
+    """The text without the paths that lead to `base`."""
+    for path in (base.resolve(), base.absolute(), base):
+        text = text.replace(f"{path}/", "")
+    return text

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from expnet_tf.commands.common import FINE, UsageError, command, count, usage
+from expnet_tf.export import MANIFEST
 from expnet_tf.quiet import quiet
 
 if TYPE_CHECKING:
@@ -94,8 +96,15 @@ def _seconds(text: str) -> float:
 def run(options: argparse.Namespace) -> int:
     import asyncio
 
+    # gRPC's own lines on standard error say nothing that the server's do not; read when gRPC is imported.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     if options.model_repository is not None and not options.model_repository.is_dir():
         raise UsageError(f"--model-repository {options.model_repository} is no folder.")
+    if options.model_repository is not None and (options.model_repository / MANIFEST).is_file():
+        raise UsageError(
+            f"--model-repository {options.model_repository} is one export, not DIR/NAME/VERSION/: copy it to "
+            "DIR/expnet/1, or run `expnet repository`, and give that DIR."
+        )
     if not _loopback(options.host):
         print(
             f"expnet serve: {options.host} can be reached from other machines, without encryption or password.",

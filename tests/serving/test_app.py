@@ -1,5 +1,6 @@
 """The server as it starts by default: the shipped model under the name expnet, and the same face as `predict`."""
 
+import argparse
 import asyncio
 import json
 import signal
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 
 import expnet_tf
+from expnet_tf.commands import serve as command
+from expnet_tf.commands.common import UsageError
 from expnet_tf.commands.serve import _load_shipped
 from expnet_tf.models import ASSETS, shipped
 from expnet_tf.network import read_info
@@ -64,6 +67,11 @@ def test_nobody_is_let_in_while_the_model_loads():
     for ports in ({"grpc_port": port, "rest_port": 0}, {"grpc_port": 0, "rest_port": port}):
         with pytest.raises(LookupError, match="seen"):
             asyncio.run(Server(Settings(**ports), load).start())
+
+
+def test_an_export_is_no_repository(exported):
+    with pytest.raises(UsageError, match=r"is one export, not DIR/NAME/VERSION/: copy it .*`expnet repository`"):
+        command.run(argparse.Namespace(model_repository=exported))
 
 
 LOADING = """

@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from expnet_tf.serving.artifacts import ArtifactError, models_folder
 from expnet_tf.serving.errors import ServingError
 from expnet_tf.serving.loaded import LoadedModel, load_keras, load_version
+from expnet_tf.serving.protocol import SavedModel
 from expnet_tf.serving.transports import Target, connect
 
 
@@ -79,6 +80,19 @@ def test_a_version_that_verify_failed(put, tmp_path):
                 load_version(folder, 1, 1)
         else:
             load_version(folder, 1, 1)
+
+
+def test_a_savedmodel_that_takes_photos(tmp_path):
+    saved = SavedModel()
+    graph = saved.meta_graphs.add()
+    graph.meta_info_def.tags.append("serve")
+    for name in ("box", "image_bytes"):
+        graph.signature_def["serving_default"].inputs[name].name = name
+    folder = tmp_path / "toy" / "1"
+    folder.mkdir(parents=True)
+    (folder / "saved_model.pb").write_bytes(saved.SerializeToString())
+    with pytest.raises(ArtifactError, match=r"takes encoded photos.*this server decodes photos itself"):
+        load_version(folder, 1, 1)
 
 
 def test_a_folder_without_an_artifact(tmp_path):
@@ -158,6 +172,7 @@ def test_versions_come_and_go_while_requests_go_on(serve, put, tmp_path, crops):
         wait_for(lambda: state(3) and state(3).state == "END")
         assert state(3).code == StatusCode.INVALID_ARGUMENT
         assert "sha256" in state(3).message
+        assert state(3).message.startswith("ArtifactError: toy/3/model.onnx: ")  # and not where the repository is
         assert models.find("toy").version == 2
         # Mended in place, it is tried again.
         shutil.copy(whole / "model.onnx", tmp_path / "toy" / "3" / "model.onnx")
