@@ -2,11 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import keras
@@ -96,40 +91,16 @@ def test_the_formats_and_size_are_those_of_the_job(capfd: pytest.CaptureFixture[
     assert f"(default: {shards.PHOTOS_PER_SHARD})" in " ".join(text.split())
 
 
-@contextmanager
-def cluster(folder: Path) -> Iterator[str]:
-    """A Dask scheduler and a worker, processes of their own that speak TCP on the loopback device."""
-    environment = {**os.environ, "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__LOG_LENGTH": "10"}
-    address = folder / "address.json"
-    with (folder / "log").open("wb") as log:
-
-        def start(program: str, *arguments: str) -> subprocess.Popen:
-            line = [sys.executable, "-m", f"distributed.cli.dask_{program}", "--no-dashboard", *arguments]
-            return subprocess.Popen(
-                [*line, "--scheduler-file", str(address)], stdout=log, stderr=log, cwd=folder, env=environment
-            )
-
-        processes = [start("scheduler", "--host", "127.0.0.1", "--port", "0")]
-        processes.append(start("worker", "--nthreads", "1", "--no-nanny", "--local-directory", "w"))
-        try:
-            while not address.exists():
-                assert processes[0].poll() is None, (folder / "log").read_text()
-                time.sleep(0.05)
-            yield json.loads(address.read_text())["address"]
-        finally:
-            for process in processes:
-                process.kill()
-                process.wait()
-
-
-@pytest.mark.slow
 def test_a_cluster_makes_the_same_bytes(photos: Path, weights: str, tmp_path: Path) -> None:
-    pytest.importorskip("distributed", reason="the extra cluster is not installed")
+    """The worker is a thread of this process, which has TensorFlow; the labelling tests lose a worker of its own."""
+    distributed = pytest.importorskip("distributed", reason="the extra cluster is not installed")
     (photos / "c.jpg").write_bytes(b"")
     line = (photos, "--model", os.path.relpath(weights), "--shards", "jsonl", "--shard-size", 2)
-    (tmp_path / "dask").mkdir()
-    with cluster(tmp_path / "dask") as address:
-        assert predict(*line, "--out", "there", "--scheduler", address) == 1
+    with distributed.LocalCluster(
+        1, threads_per_worker=1, processes=False, protocol="tcp", host="127.0.0.1", dashboard_address=None,
+        worker_dashboard_address=None, local_directory=str(tmp_path / "dask"),
+    ) as cluster:  # fmt: skip
+        assert predict(*line, "--out", "there", "--scheduler", cluster.scheduler_address) == 1
     assert predict(*line, "--out", "here", "--workers", 1) == 1
     there, here = (
         {path.relative_to(out): path.read_bytes() for path in Path(out).rglob("*") if path.is_file()}
