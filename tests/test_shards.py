@@ -13,12 +13,13 @@ from PIL import Image
 from expnet_tf import facejson, facerows
 from expnet_tf.data.labelling.shard import ToolsDiffer
 from expnet_tf.data.labelling.workers import Processes
+from expnet_tf.faceshard import Ask, Record, ShardError, Share, make_shard
 from expnet_tf.image import read_image
 from expnet_tf.inputs import Inputs
 from expnet_tf.models import ASSETS, sha256
 from expnet_tf.network import ExpNet, ModelInfo, save_model
 from expnet_tf.predictor import load
-from expnet_tf.shards import Ask, Record, ShardError, Share, Summary, make_shard, one_by_one, predict_shards
+from expnet_tf.shards import Summary, one_by_one, predict_shards
 
 ASTRONAUT = ASSETS / "astronaut.jpg"
 SHARDS = ["faces-00000-of-00003.jsonl", "faces-00001-of-00003.jsonl", "faces-00002-of-00003.jsonl"]

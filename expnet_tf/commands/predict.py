@@ -82,7 +82,7 @@ def add(commands: Any) -> None:
     shards = parser.add_argument_group("tables of very many photos")
     shards.add_argument(
         "--shards",
-        choices=("jsonl", "parquet"),  # shards.FORMATS
+        choices=("jsonl", "parquet"),  # faceshard.FORMATS
         help="write rows, one a face, in place of files by photo; parquet needs the extra expnet_tf[parquet]",
     )
     shards.add_argument("--shard-size", type=count, metavar="N", help="photos a shard, the unit of work (default: 500)")
@@ -173,8 +173,9 @@ def _run_shards(options: argparse.Namespace, inputs: Inputs, root: Path) -> int:
 
         from expnet_tf.data.labelling.shard import ToolsDiffer
         from expnet_tf.data.labelling.workers import Cluster, Processes, WorkerError, cores
+        from expnet_tf.faceshard import Ask, ShardError, make_shard
         from expnet_tf.network import ModelError
-        from expnet_tf.shards import PHOTOS_PER_SHARD, Ask, ShardError, make_shard, one_by_one, predict_shards
+        from expnet_tf.shards import PHOTOS_PER_SHARD, one_by_one, predict_shards
 
         # Workers may run in another folder; a shipped name is none.
         model = os.path.abspath(options.model) if os.path.exists(options.model) else options.model

@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 import pytest
 
-from expnet_tf import shards
+from expnet_tf import faceshard, shards
 from expnet_tf.cli import main
 from expnet_tf.models import ASSETS
 from expnet_tf.network import ExpNet, ModelInfo, save_model
@@ -87,7 +87,7 @@ def test_usage_errors(words: str, sentence: str, photos: Path, capfd: pytest.Cap
 def test_the_formats_and_size_are_those_of_the_job(capfd: pytest.CaptureFixture[str]) -> None:
     assert predict("--help") == 0
     text = capfd.readouterr().out
-    assert f"--shards {{{','.join(shards.FORMATS)}}}" in text
+    assert f"--shards {{{','.join(faceshard.FORMATS)}}}" in text
     assert f"(default: {shards.PHOTOS_PER_SHARD})" in " ".join(text.split())
 
 
