@@ -50,7 +50,7 @@ lint: install
 # LOCKFLAGS=--upgrade takes newer versions; without it only what pyproject.toml makes necessary changes.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
   --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(LOCKFLAGS)
-lock: $(VENV)/.locked
+lock: install
 	$(COMPILE) pyproject.toml --extra dev --extra train --extra cluster --extra serving --extra bench --output-file requirements.lock
 	echo uv | $(COMPILE) - --output-file tools/bootstrap.lock
 

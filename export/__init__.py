@@ -36,6 +36,7 @@ class Exporter(NamedTuple):
     runners: tuple[str, ...]  # keys of runners.RUNNERS: all must pass
     needs: str | None = None  # a module that is not in the base installation
     extra: str | None = None  # the extra of this package that brings it
+    guests: tuple[str, ...] = ()  # keys of runners.RUNNERS that run it too, where a user has them
 
     def write(self, model: keras.Model, info: ModelInfo, path: Path) -> None:
         """Write the artifact of `model` to `path`, which does not exist yet.
@@ -53,13 +54,15 @@ class Exporter(NamedTuple):
         return self.needs is None or find_spec(self.needs) is not None
 
 
+ONNX_GUESTS = ("openvino", "onnxruntime-cuda", "onnxruntime-tensorrt")
+
 EXPORTERS = {
     exporter.name: exporter
     for exporter in (
         Exporter("savedmodel", "savedmodel", "savedmodel:write", "float32", ("savedmodel", "savedmodel-v1")),
         Exporter("savedmodel-bytes", "savedmodel-bytes", "savedmodel_bytes:write", "float32", ("savedmodel-bytes",)),
-        Exporter("onnx", "model.onnx", "onnx:write", "float32", ("onnxruntime",)),
-        Exporter("onnx-fp16", "model-fp16.onnx", "onnx_fp16:write", "float16", ("onnxruntime",)),
+        Exporter("onnx", "model.onnx", "onnx:write", "float32", ("onnxruntime",), guests=ONNX_GUESTS),
+        Exporter("onnx-fp16", "model-fp16.onnx", "onnx_fp16:write", "float16", ("onnxruntime",), guests=ONNX_GUESTS),
         Exporter("tflite", "model.tflite", "tflite:write", "float32", ("litert",)),
         Exporter("tflite-fp16", "model-fp16.tflite", "tflite:write_float16", "float16", ("litert",)),
         Exporter("tflite-dynamic", "model-dynamic.tflite", "tflite_int8:write_dynamic", "int8", ("litert",)),
@@ -78,6 +81,9 @@ EXPORTERS = {
         ),
     )
 }
+
+
+GUESTS = tuple(dict.fromkeys(guest for exporter in EXPORTERS.values() for guest in exporter.guests))
 
 
 class ExportError(ValueError):

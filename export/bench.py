@@ -97,7 +97,7 @@ def _runs(record: dict[str, Any], only: Sequence[str], threads: Sequence[int]) -
 
     `savedmodel`, which is both, is the artifact.
     """
-    pairs = [(name, runtime) for name, noted in record["artifacts"].items() for runtime in _runtimes(name, noted)]
+    pairs = [(name, runtime) for name, noted in record["artifacts"].items() for runtime in _runtimes(name, only)]
     if not pairs:
         raise ExportError("No artifact is in the folder.")
     artifacts = list(dict.fromkeys(name for name, _ in pairs))
@@ -115,12 +115,13 @@ def _runs(record: dict[str, Any], only: Sequence[str], threads: Sequence[int]) -
             yield Run(name, runtime, count, **{key: noted[key] for key in ("path", "precision", "bytes")})
 
 
-def _runtimes(name: str, noted: dict[str, Any]) -> list[str]:
-    """Those that judge the artifact, and OpenVINO for ONNX files where it is installed."""
-    found = list(EXPORTERS[name].runners) if name in EXPORTERS else ["unknown"]
-    if noted["path"].endswith(".onnx") and find_spec("openvino"):
-        found.append(OpenVinoRunner.name)
-    return list(dict.fromkeys(found))
+def _runtimes(name: str, only: Sequence[str]) -> list[str]:
+    """Those that judge the artifact; of the others that run it those asked for, and OpenVINO where it is installed."""
+    if name not in EXPORTERS:
+        return ["unknown"]
+    installed = [OpenVinoRunner.name] if find_spec("openvino") else []
+    exporter = EXPORTERS[name]
+    return [*exporter.runners, *(guest for guest in exporter.guests if guest in (*only, *installed))]
 
 
 @contextmanager

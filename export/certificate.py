@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -71,6 +71,7 @@ def certify(
     directory: str | os.PathLike,
     *,
     face_model: MorphableModel | None = None,
+    also: Sequence[str] = (),
     progress: Callable[[str], None] = log.info,
 ) -> Report:
     """`verify` the export folder, and write parity.md, and parity.png where an expression was judged, beside it.
@@ -78,7 +79,7 @@ def certify(
     Raises what `verify` raises.
     """
     folder = Path(directory)
-    report = verify(folder, face_model=face_model, progress=progress)
+    report = verify(folder, face_model=face_model, also=also, progress=progress)
     progress(f"{TEXT}, {PICTURE}: writing")
     picture = draw(report, folder, face_model or open_face())
     if picture is not None:

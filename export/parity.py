@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from expnet_tf.export import CERTIFICATE, EXPORTERS, MANIFEST, PARITY, ExportError, manifest
+from expnet_tf.export import CERTIFICATE, EXPORTERS, GUESTS, MANIFEST, PARITY, ExportError, manifest
 from expnet_tf.export.reference import read_inputs
 from expnet_tf.export.runner import CannotRun
 from expnet_tf.export.runners import RUNNERS
@@ -85,6 +85,7 @@ def verify(
     directory: str | os.PathLike,
     *,
     face_model: MorphableModel | None = None,
+    also: Sequence[str] = (),
     threads: int = 1,
     progress: Callable[[str], None] = log.info,
 ) -> Report:
@@ -92,15 +93,20 @@ def verify(
 
     An artifact that is damaged, cannot be loaded or answers otherwise than the reference makes a row that has
     failed and says why; the others go on. One whose runtime or hardware is not here is "not run". A folder without
-    an artifact that passes has not passed. `face_model` decodes both answers (None: the open face).
+    an artifact that passes has not passed. `face_model` decodes both answers (None: the open face). `also` names
+    further runtimes, of `Exporter.guests`, to judge artifacts in; they do not change an artifact's verdict.
 
-    Raises FileNotFoundError or ExportError where there is no manifest that can be read.
+    Raises FileNotFoundError or ExportError where there is no manifest that can be read, and for an unknown runtime.
     """
     folder = Path(directory)
+    if unknown := [name for name in also if name not in GUESTS]:
+        raise ExportError(f"No further runtime {', '.join(unknown)}; accepted: {', '.join(GUESTS)}.")
+    # Should the manifest be damaged, or a runtime take the process down, no old pass stays behind.
+    if (folder / MANIFEST).is_file():
+        for name in CERTIFICATE:
+            (folder / name).unlink(missing_ok=True)
     record = manifest.read(folder)
     inputs = record["reference"]["inputs"]
-    for name in CERTIFICATE:  # should a runtime take the process down, no old pass stays behind
-        (folder / name).unlink(missing_ok=True)
     reference: Reference | str
     try:
         manifest.check(folder, inputs)
@@ -108,7 +114,7 @@ def verify(
     except ExportError as error:
         reference = f"not judged, because the reference is damaged: {error}"
     rows = []
-    for row, noted in _rows(record):
+    for row, noted in _rows(record, also):
         progress(f"{row.artifact} in {row.runtime}")
         try:
             if isinstance(reference, str):
@@ -121,7 +127,7 @@ def verify(
             row.result, row.error = FAIL, _sentence(error)
         rows.append(row)
     for name, noted in record["artifacts"].items():
-        noted["verified"] = _verdict([row.result for row in rows if row.artifact == name])
+        noted["verified"] = _verdict([row.result for row in rows if row.artifact == name and row.runtime not in also])
     manifest.write_json(folder / MANIFEST, record)
     report = Report(
         schema=SCHEMA,
@@ -152,7 +158,7 @@ def _verdict(results: list[str]) -> str:
     return FAIL if FAIL in results else NOT_RUN if NOT_RUN in results else PASS
 
 
-def _rows(record: dict[str, Any]) -> Iterator[tuple[Row, dict[str, Any]]]:
+def _rows(record: dict[str, Any], also: Sequence[str]) -> Iterator[tuple[Row, dict[str, Any]]]:
     """An empty row for each artifact and runtime; the .keras file first, so that float32 itself is judged."""
     model = record["reference"]["model"]
     yield Row("reference", "keras", precision="float32", **_facts(model)), model
@@ -160,6 +166,7 @@ def _rows(record: dict[str, Any]) -> Iterator[tuple[Row, dict[str, Any]]]:
         runners, precision = ("unknown",), ""
         if name in EXPORTERS:  # not the manifest's word: it would choose the limits that the artifact is judged by
             runners, precision = EXPORTERS[name].runners, EXPORTERS[name].precision
+            runners += tuple(guest for guest in EXPORTERS[name].guests if guest in also)
         for runner in runners:
             yield Row(name, runner, precision=precision, **_facts(noted)), noted
 

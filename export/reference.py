@@ -33,9 +33,7 @@ def face_images(size: int, crop_factor: float, count: int = COUNT) -> tuple[np.n
     from expnet_tf.data.synth import face_shots
 
     shots = face_shots(count, size, seed=SEED, factor=crop_factor)
-    crops = [crop(shot.image, shot.box.tolist(), size, crop_factor) for shot in shots]
-    shares = [SCALES[i // 4 % len(SCALES)] if i % 4 == 3 else 1.0 for i in range(count)]
-    images = np.stack([_shrunk(image, share) for image, share in zip(crops, shares, strict=True)])
+    images = some_small(np.stack([crop(shot.image, shot.box.tolist(), size, crop_factor) for shot in shots]))
     forward = rotation_matrix(np.stack([shot.pose[:3] for shot in shots]))[:, :, 2]  # where the nose points
     yaw = np.degrees(np.arctan2(forward[:, 0], forward[:, 2]))
     middle = slice(size * 2 // 5, size * 3 // 5)
@@ -46,9 +44,15 @@ def face_images(size: int, crop_factor: float, count: int = COUNT) -> tuple[np.n
         "yaw, degrees": f"{yaw.min():.0f} to {yaw.max():.0f}; a tenth beyond {np.quantile(np.abs(yaw), 0.9):.0f}",
         "skin": f"CIELAB lightness in the middle of the face {tone.min():.0f} to {tone.max():.0f}, "
         f"quarters at {', '.join(f'{q:.0f}' for q in np.quantile(tone, (0.25, 0.5, 0.75)))}",
-        "scale": f"{sum(share < 1 for share in shares)} shrunk to {', '.join(f'{s:g}' for s in SCALES)} of the crop; "
+        "scale": f"{count // 4} shrunk to {', '.join(f'{s:g}' for s in SCALES)} of the crop; "
         "cameras of low resolution among the others",
     }
+
+
+def some_small(images: np.ndarray) -> np.ndarray:
+    """The crops, uint8 [n, S, S, 3], every fourth of them shrunk to one of SCALES and enlarged again."""
+    shares = [SCALES[i // 4 % len(SCALES)] if i % 4 == 3 else 1.0 for i in range(len(images))]
+    return np.stack([_shrunk(image, share) for image, share in zip(images, shares, strict=True)])
 
 
 def _shrunk(image: np.ndarray, share: float) -> np.ndarray:

@@ -15,13 +15,15 @@ from typing import Any
 import keras
 import numpy as np
 
+from expnet_tf.export.reference import some_small
 from expnet_tf.export.tflite import float_model, name_tensors
 from expnet_tf.network import ModelInfo
 
 # Faces that show the range of every activation: rendered, of other people than the certificate's.
 CALIBRATION_FACES = 256
 CALIBRATION_SEED = 1729
-BATCH_PIXELS = 600_000  # of one calibration batch: all activations are kept and copied, 3 GB for ResNet-101
+GROUP = 16  # faces that a range is taken over
+BATCH_PIXELS = 450_000  # of one calibration batch: all activations are kept and copied, 3 GB for ResNet-101
 
 
 def write_dynamic(model: keras.Model, info: ModelInfo, path: Path) -> None:
@@ -51,7 +53,7 @@ def write(model: keras.Model, info: ModelInfo, path: Path) -> None:
     ]
     rules.append({**dynamic, "operation": TFLOperationName.FULLY_CONNECTED})
     faces = face_crops(CALIBRATION_FACES, info.size, seed=CALIBRATION_SEED, factor=info.crop_factor)
-    path.write_bytes(_quantized(float_model(model, info), rules, faces))
+    path.write_bytes(_quantized(float_model(model, info), rules, some_small(faces)))
 
 
 def _quantized(content: bytes, rules: list[dict[str, Any]], faces: np.ndarray | None = None) -> bytes:
@@ -69,20 +71,26 @@ def _quantized(content: bytes, rules: list[dict[str, Any]], faces: np.ndarray | 
 
 
 def _ranges(quantizer: Any, faces: np.ndarray) -> dict[str, Any]:
-    """The smallest and largest value of each tensor over all faces.
+    """The range of each tensor: the median, over groups of faces, of a group's smallest and largest value.
 
-    Batch by batch: asked for all at once, the quantiser averages the ranges of its batches, and what is clipped in a
-    few faces (an open mouth, a profile) moved vertices by millimetres.
+    The extremes over all faces give every step to what one face shows; the quantiser's own running average, asked
+    face by face, clips what many show (an open mouth, a profile), and moved vertices by millimetres.
     """
+    groups = [_group(quantizer, faces[i : i + GROUP]) for i in range(0, len(faces), GROUP)]
+    return {
+        name: {**found, **{end: np.median([group[name][end] for group in groups], axis=0) for end in ("min", "max")}}
+        for name, found in groups[0].items()
+    }
+
+
+def _group(quantizer: Any, faces: np.ndarray) -> dict[str, Any]:
+    """The smallest and largest value of each tensor over these faces, in batches that fit into memory."""
     step = max(1, BATCH_PIXELS // faces[0, ..., 0].size)
     ranges: dict[str, Any] = {}
     for start in range(0, len(faces), step):
         data = {"serving_default": [{"image": faces[start : start + step]}]}
         for name, found in quantizer.calibrate(data, num_threads=2).items():
             known = ranges.setdefault(name, found)
-            ranges[name] = {
-                **found,
-                "min": np.minimum(known["min"], found["min"]),
-                "max": np.maximum(known["max"], found["max"]),
-            }
+            ends = {"min": np.minimum(known["min"], found["min"]), "max": np.maximum(known["max"], found["max"])}
+            ranges[name] = {**found, **ends}
     return ranges

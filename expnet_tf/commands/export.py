@@ -43,6 +43,10 @@ def run(options: argparse.Namespace) -> int:
 
         with usage(ModelError, ExportError):
             result = export_model(resolve(options.model), root, options.format, progress=printer(terminal))
+        if "all" in options.format.split(","):
+            for exporter in EXPORTERS.values():
+                if not exporter.available and exporter.name not in result.failures:
+                    print(f"{exporter.name}: left out; it takes the extra {exporter.extra}", file=terminal)
     for failure in result.failures.values():
         print(f"expnet export: {failure}", file=sys.stderr)
     verified = verify_folder(root)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from expnet_tf.commands.common import FAILED, FINE, UsageError, command, printer, usage
+from expnet_tf.export import GUESTS
 from expnet_tf.quiet import quiet
 
 
@@ -27,13 +29,20 @@ def add(commands: Any) -> None:
         """,
     )
     parser.add_argument("directory", type=Path, metavar="DIR", help="a folder made by `expnet export`")
+    parser.add_argument(
+        "--also",
+        default="",
+        metavar="RUNTIMES",
+        help=f"a list, with commas, of {', '.join(GUESTS)}: judge the ONNX files in these too",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
-    return FINE if verify_folder(options.directory) else FAILED
+    also = [name.strip() for name in options.also.split(",") if name.strip()]
+    return FINE if verify_folder(options.directory, also) else FAILED
 
 
-def verify_folder(directory: Path) -> bool:
+def verify_folder(directory: Path, also: Sequence[str] = ()) -> bool:
     """Verify an export folder and print the table; whether everything in it passed."""
     if directory.is_dir() and not os.access(directory, os.W_OK | os.X_OK):
         raise UsageError(f"{directory} cannot be written to, and the certificate goes there; verify a copy.")
@@ -42,6 +51,6 @@ def verify_folder(directory: Path) -> bool:
         from expnet_tf.export.certificate import certify, table
 
         with usage(ExportError, FileNotFoundError):
-            report = certify(directory, progress=printer(terminal))
+            report = certify(directory, also=also, progress=printer(terminal))
     print(table(report))
     return report.passed

@@ -112,6 +112,17 @@ def test_verdicts_go_into_the_manifest(bundle: Path, bless, keep) -> None:
     assert certificate["manifest_sha256"] == manifest.digest(bundle / "manifest.json")
 
 
+def test_further_runtimes(bundle: Path, keep) -> None:
+    """Judged like the artifact's own; one that cannot run here leaves the artifact's verdict as it is."""
+    keep(bundle, "onnx")
+    report = verify(bundle, also=["openvino", "onnxruntime-tensorrt"])
+    found = {row.runtime: row.result for row in report.results}
+    assert found == {"keras": "pass", "onnxruntime": "pass", "openvino": "pass", "onnxruntime-tensorrt": "not run"}
+    assert json.loads((bundle / "manifest.json").read_text())["artifacts"]["onnx"]["verified"] == "pass"
+    with pytest.raises(ExportError, match="No further runtime litert; accepted: openvino, onnxruntime-cuda"):
+        verify(bundle, also=["litert"])
+
+
 def test_what_cannot_run_here_is_not_run(bundle: Path, keep, monkeypatch: pytest.MonkeyPatch) -> None:
     class NeedsDevice:
         name = "onnxruntime"
