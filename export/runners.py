@@ -15,6 +15,7 @@ from expnet_tf.export.onnx_gpu_runners import OnnxCudaRunner, OnnxTensorRTRunner
 from expnet_tf.export.openvino_runner import OpenVinoRunner
 from expnet_tf.export.runner import Runner
 from expnet_tf.export.savedmodel_bytes_runner import SavedModelBytesRunner
+from expnet_tf.export.savedmodel_session import open_session
 from expnet_tf.export.tensorrt_runner import TensorRTRTXRunner, TensorRTRunner
 
 
@@ -68,12 +69,7 @@ class SavedModelV1Runner:
         import tensorflow as tf
 
         self.version = tf.__version__
-        v1 = tf.compat.v1
-        options = v1.ConfigProto(intra_op_parallelism_threads=threads, inter_op_parallelism_threads=1)
-        with tf.Graph().as_default() as graph:
-            self._session = v1.Session(graph=graph, config=options)
-            meta = v1.saved_model.loader.load(self._session, [tf.saved_model.SERVING], str(path))
-        signature = meta.signature_def["serving_default"]
+        self._session, signature = open_session(path, threads)
         self._names = list(signature.outputs)
         fetches = [signature.outputs[name].name for name in self._names]
         # Looks names up once, not in every call: 4% of the compact network's latency.

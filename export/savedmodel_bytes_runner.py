@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from expnet_tf.export.savedmodel_session import open_session
+
 
 class SavedModelBytesRunner:
     """Crops as PNG files, with the box whose square is the whole crop, through the v1 Session loader."""
@@ -16,12 +18,7 @@ class SavedModelBytesRunner:
         import tensorflow as tf
 
         self.version = tf.__version__
-        v1 = tf.compat.v1
-        options = v1.ConfigProto(intra_op_parallelism_threads=threads, inter_op_parallelism_threads=1)
-        with tf.Graph().as_default() as graph:
-            self._session = v1.Session(graph=graph, config=options)
-            meta = v1.saved_model.loader.load(self._session, [tf.saved_model.SERVING], str(path))
-        signature = meta.signature_def["serving_default"]
+        self._session, signature = open_session(path, threads)
         self._inputs = {name: tensor.name for name, tensor in signature.inputs.items()}
         self._outputs = {name: tensor.name for name, tensor in signature.outputs.items()}
         variables = tf.train.load_checkpoint(str(path / "variables" / "variables"))
