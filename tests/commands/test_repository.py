@@ -28,8 +28,8 @@ def export(tmp_path: Path) -> Path:
             "inputs": manifest.entry(folder, "parity_inputs.npz"),
         },
         "artifacts": {
-            "savedmodel": manifest.entry(folder, "savedmodel", verified="pass"),
-            "onnx": manifest.entry(folder, "model.onnx"),
+            "savedmodel": manifest.entry(folder, "savedmodel", precision="float32", verified="pass"),
+            "onnx": manifest.entry(folder, "model.onnx", precision="float32"),
         },
     }
     manifest.write_json(folder / MANIFEST, record)
