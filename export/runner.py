@@ -15,6 +15,7 @@ class CannotRun(RuntimeError):
 class Runner(Protocol):
     """An artifact loaded into its runtime.
 
+    A runner whose artifact holds the 3DMM has a method `decode` besides (SavedModelRunner's), which verify judges too.
     Making one raises CannotRun where the machine lacks what it takes, and otherwise whatever the runtime raises when it
     cannot load the artifact.
     """
