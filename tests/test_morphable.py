@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from expnet_tf.data import expressions
-from expnet_tf.morphable import FaceModelError, MorphableModel, open_face
+from expnet_tf.morphable import PARTS, TEXTURE, FaceModelError, MorphableModel, open_face
 
 FLIP = np.array([-1.0, 1.0, 1.0])
 # iBUG's own left-right pairs, written out here from its numbering (jaw, brows, nose, eyes, mouth).
@@ -379,7 +379,9 @@ def test_a_small_model_loads(tmp_path):
     model = MorphableModel.from_file(str(written(tmp_path)))
     assert model.provenance == {"name": "toy"}
     assert model.decode(np.ones(4), np.ones(3)).shape == (70, 3)
-    assert {f.name for f in fields(MorphableModel)} == set(small_arrays())
+    assert {f.name for f in fields(MorphableModel)} == {*small_arrays(), *TEXTURE}
+    assert model.texture_mean is None
+    assert not model.has("texture")
 
 
 def test_missing_file(tmp_path):
@@ -457,3 +459,59 @@ def test_missing_key(tmp_path, name):
 ])  # fmt: skip
 def test_wrong_contents(tmp_path, changes, words):
     fails(written(tmp_path, **changes), words)
+
+
+# Models that lack parts, as other people's do.
+
+EMPTY = {
+    "uvs": np.zeros((0, 2)), "uv_triangles": np.zeros((0, 3), int), "regions": np.zeros(0, np.uint8),
+    "region_names": np.zeros(0, str), "landmark_ids": np.zeros(0, int), "mirror_ids": np.zeros(0, int),
+    "identity_mirror": np.zeros(0, int), "expression_mirror": np.zeros(0, int), "blendshape_names": np.zeros(0, str),
+    "expression_to_blendshapes": np.zeros((0, 0)), "blendshapes_to_expression": np.zeros((0, 0)),
+    "gaze_basis": np.zeros((0, 0, 3)), "base_ids": np.zeros(0, int), "identity_explained": np.zeros(0),
+    "expression_explained": np.zeros(0),
+}  # fmt: skip
+
+
+def test_the_open_face_lacks_only_a_texture(face):
+    assert {part for part in PARTS if not face.has(part)} == {"texture"}
+    with pytest.raises(KeyError):
+        face.has("beard")
+
+
+def test_a_model_that_lacks_everything_decodes(tmp_path):
+    model = MorphableModel.from_file(written(tmp_path, **EMPTY))
+    assert model.decode(np.ones(4), np.ones((2, 3))).shape == (2, 70, 3)
+    assert not any(map(model.has, PARTS))
+    for call in (model.landmarks, lambda: model.blendshapes(np.ones(3)), lambda: model.region("skin"), model.texture):
+        with pytest.raises(FaceModelError, match="the face model 'toy' has no "):
+            call()
+    # The same as when it is made without them.
+    required = ("mean", "identity_basis", "expression_basis", "identity_variance", "expression_variance", "triangles")
+    made = MorphableModel(**{name: getattr(model, name) for name in required})
+    for name, array in EMPTY.items():
+        assert getattr(made, name).shape == array.shape, name
+        assert getattr(made, name).dtype.kind == array.dtype.kind, name
+
+
+@pytest.mark.parametrize("part", sorted(EMPTY))
+def test_half_a_part_is_damage(tmp_path, part):
+    """Empty arrays come in the groups that a part is made of; those that stand alone may be missing alone."""
+    alone = {"landmark_ids", "gaze_basis", "base_ids", "identity_explained", "expression_explained"}
+    path = written(tmp_path, **{part: EMPTY[part]})
+    if part in alone:
+        MorphableModel.from_file(path)
+    else:
+        fails(path, "has shape")
+
+
+def test_texture(tmp_path):
+    mean, basis = np.full((70, 3), 250.0, np.float32), np.ones((2, 70, 3), np.float16)
+    model = MorphableModel.from_file(written(tmp_path, texture_mean=mean, texture_basis=basis))
+    assert model.has("texture")
+    np.testing.assert_array_equal(model.texture([1.0, 2.0]), np.full((70, 3), 253.0))
+    np.testing.assert_array_equal(model.texture([[9.0, 9.0], [0.0, -1.0]])[:, 0, 0], [255.0, 249.0])
+    with pytest.raises(ValueError, match=re.escape("texture has shape (3,), the face model takes [.., 2]")):
+        model.texture(np.ones(3))
+    fails(written(tmp_path, texture_mean=mean), "lacks texture_basis")
+    fails(written(tmp_path, texture_mean=mean[:69], texture_basis=basis), "texture_mean has shape (69, 3)")
