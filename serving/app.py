@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -19,20 +19,19 @@ from aiohttp import web
 from grpc_health.v1 import health_pb2_grpc  # type: ignore[import-untyped]
 
 from expnet_tf.detect import Detector
-from expnet_tf.quiet import quiet
 from expnet_tf.serving import protocol as pb
 from expnet_tf.serving.arrival import Arrival
 from expnet_tf.serving.batching import BatchPolicy
 from expnet_tf.serving.grpcservice import Prediction, Status
 from expnet_tf.serving.health import Health
 from expnet_tf.serving.limits import Limits
-from expnet_tf.serving.loaded import LoadedModel
 from expnet_tf.serving.metrics import Metrics
 from expnet_tf.serving.models import Models
 from expnet_tf.serving.photos import Edge
 from expnet_tf.serving.ports import reserved
 from expnet_tf.serving.rest import Rest
 from expnet_tf.serving.service import Service
+from expnet_tf.serving.workers import WorkerError
 
 log = logging.getLogger("expnet.serve")
 
@@ -71,27 +70,26 @@ class Server:
     def __init__(
         self,
         settings: Settings,
-        load: Callable[[int, int], LoadedModel] | None = None,
+        alone: Sequence[str] | None = None,
         detector: Detector | None = None,
     ) -> None:
         """
         Args:
-            load: (workers, largest batch) -> the one model, where no repository is given.
+            alone: words that start a worker of the one model, where no repository is given (worker.program).
             detector: finds faces in photos without a box; None: BlazeFace.
         """
-        self.settings, self._load = settings, load
+        self.settings, self._alone = settings, alone
         self.grpc_port = self.rest_port = 0
-        self._networks = ThreadPoolExecutor(settings.workers, "network")
         self._edge = ThreadPoolExecutor(settings.workers, "edge")
         self.metrics = Metrics()
-        self.models = Models(self._networks, settings.workers, settings.batching, self.metrics, settings.repository)
+        self.models = Models(settings.workers, settings.batching, self.metrics, settings.repository)
         edge = Edge(self._edge, settings.limits.max_pixels, detector)
         self.service = Service(self.models, edge, settings.limits, self.metrics)
         self.arrival = Arrival(settings.limits)
         self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Load what there is, then listen. Raises StartError, and what `load` raises."""
+        """Load what there is, then listen. Raises StartError."""
         settings = self.settings
         with ExitStack() as ports:
             for port, protocol in ((settings.grpc_port, "gRPC"), (settings.rest_port, "REST")):
@@ -99,22 +97,28 @@ class Server:
                     ports.enter_context(reserved(settings.host, port))
                 except OSError as error:
                     raise _not_listened(settings.host, port, protocol, error) from None
-            await self._load_models()
-        await self._start_grpc()
+            try:
+                await self._load_models()
+            except BaseException:
+                await self.models.close()
+                raise
         try:
+            await self._start_grpc()
             await self._start_rest()
-        except StartError:
+        except BaseException:
             await self._grpc.stop(None)
+            await self.models.close()
             raise
-        if settings.repository is not None:
-            self._watching = asyncio.create_task(self._watch(settings.poll))
+        self._watching = asyncio.create_task(self._watch(settings.poll))
 
     async def _load_models(self) -> None:
         settings = self.settings
         if settings.repository is None:
-            assert self._load is not None
-            loaded = await asyncio.to_thread(self._load, settings.workers, settings.batching.max_batch)
-            self.models.add(NAME, VERSION, loaded)
+            assert self._alone is not None
+            try:
+                self.models.add(NAME, VERSION, await self.models.start(self._alone))
+            except WorkerError as error:
+                raise StartError(str(error)) from None
         else:
             await self.models.poll(stable=False)
             if not self.models.serving:
@@ -123,10 +127,11 @@ class Server:
     async def _watch(self, seconds: float) -> None:
         while True:
             await asyncio.sleep(seconds)
-            try:
-                await self.models.poll()
-            except Exception:
-                log.exception("the repository cannot be looked at")
+            if self.settings.repository is not None:
+                try:
+                    await self.models.poll()
+                except Exception:
+                    log.exception("the repository cannot be looked at")
             self._health.set(not self.service.not_ready())
 
     async def _start_grpc(self) -> None:
@@ -195,8 +200,7 @@ class Server:
             log.warning("requests were given up", extra={"requests": self.service.door.inside})
         await asyncio.gather(self._grpc.stop(1.0), self._runner.cleanup())
         await self.models.close()
-        for executor in (self._networks, self._edge):
-            executor.shutdown(wait=False, cancel_futures=True)
+        self._edge.shutdown(wait=False, cancel_futures=True)
         log.info("stopped", extra={"seconds": round(time.monotonic() - start, 3)})
 
     async def run(self, started: Callable[[Server], object] = lambda server: None) -> None:
@@ -204,14 +208,13 @@ class Server:
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        with quiet():  # what TensorFlow says when it is imported is no log
-            starting, told = asyncio.create_task(self.start()), asyncio.create_task(stop.wait())
-            await asyncio.wait({starting, told}, return_when=asyncio.FIRST_COMPLETED)
+        starting, told = asyncio.create_task(self.start()), asyncio.create_task(stop.wait())
+        await asyncio.wait({starting, told}, return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
-            # A thread is loading, for which Python would wait; and there is no request that could be in flight.
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
             log.info("stopped while loading")
-            logging.shutdown()
-            os._exit(0)
+            return
         await starting
         # JSON makes ten thousand lists an image: at the usual threshold the collector walks over the whole heap again
         # and again, for half of the server's time.

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from concurrent.futures import Executor
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,10 +25,6 @@ class BatchPolicy:
     max_queue: int = 256  # images waiting; above, requests are refused
 
 
-def _closed(images: np.ndarray) -> Outputs:
-    raise RuntimeError("This batcher is closed.")
-
-
 class _Item:
     __slots__ = ("answer", "images")
 
@@ -42,18 +37,17 @@ class Batcher:
 
     def __init__(
         self,
-        run: Callable[[np.ndarray], Outputs],
-        executor: Executor,
+        run: Callable[[np.ndarray], Awaitable[Outputs]],
         workers: int,
         policy: BatchPolicy,
         observe: Callable[[int], object] = lambda size: None,
     ) -> None:
         """
         Args:
-            run: uint8 [B, S, S, 3] -> {head: float32 [B, width]}; called in `executor`, by `workers` threads at once.
+            run: uint8 [B, S, S, 3] -> {head: float32 [B, width]}; `workers` calls at once.
             observe: is told the size of every batch.
         """
-        self._run, self._executor, self._policy, self._observe = run, executor, policy, observe
+        self._run, self._policy, self._observe = run, policy, observe
         self._queue: deque[_Item] = deque()
         self._arrived = asyncio.Event()
         self._collecting = asyncio.Lock()  # one worker fills its batch at a time: two would share it out
@@ -86,23 +80,19 @@ class Batcher:
         return parts[0] if len(parts) == 1 else {h: np.concatenate([part[h] for part in parts]) for h in parts[0]}
 
     async def close(self) -> None:
-        """Stop the workers, and let go of the network; nothing must wait any more."""
+        """Stop taking batches to the network; nothing must wait any more."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        # Now, and not when the garbage collector comes round: it may be a hundred MB.
-        self._tasks.clear()
-        self._run = _closed
 
     async def _work(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             async with self._collecting:
                 batch = await self._collect()
             images = batch[0].images if len(batch) == 1 else np.concatenate([item.images for item in batch])
             self._observe(len(images))
             try:
-                outputs = await loop.run_in_executor(self._executor, self._run, images)
+                outputs = await self._run(images)
             except Exception as error:
                 for item in batch:
                     if not item.answer.done():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import queue
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +9,9 @@ import numpy as np
 from expnet_tf.export.runners import RUNNERS, Runner
 from expnet_tf.serving import artifacts
 from expnet_tf.serving.artifacts import ArtifactError
-from expnet_tf.serving.batching import Outputs
 from expnet_tf.serving.signatures import Contract
 
-# Runtimes one object of which may be called by several threads at once; of the others each worker has its own.
-SHARED = ("savedmodel", "onnxruntime", "graph")
-
+Outputs = dict[str, np.ndarray]
 
 class GraphRunner:
     """A .keras file as the TensorFlow function that the exports are made from: one trace for all batch sizes."""
@@ -39,32 +34,23 @@ class GraphRunner:
 
 
 class LoadedModel:
-    """Runners of one version, and what it takes and gives. Made in a thread: it loads, and warms up."""
+    """A Runner, and what its model takes and gives; warmed up."""
 
-    def __init__(
-        self, make: Callable[[], Runner], described: tuple[str, int, float | None], workers: int, max_batch: int
-    ) -> None:
+    def __init__(self, runner: Runner, described: tuple[str, int, float | None], max_batch: int) -> None:
         """
         Args:
-            make: a new Runner; called once where one may be shared by threads, else `workers` times.
             described: model id, side of the crop, crop factor.
 
         Raises ArtifactError where the network's answer to a blank batch is not finite or not [B, width], and what
         the runtime raises.
         """
         model, size, factor = described
-        runners = [make()]
-        if runners[0].name not in SHARED:
-            runners += [make() for _ in range(workers - 1)]
-        self.runtime = f"{runners[0].name} {runners[0].version}"
-        self._idle: queue.SimpleQueue[Runner] = queue.SimpleQueue()
+        self._runner = runner
+        self.runtime = f"{runner.name} {runner.version}"
         outputs: Outputs = {}
-        for runner in runners:
-            for count in (max_batch, 1):  # the largest first: buffers are made once
-                outputs = runner.run(np.zeros((count, size, size, 3), np.uint8))
-                self._check(outputs, count)
-        for runner in runners * workers if len(runners) == 1 else runners:
-            self._idle.put(runner)
+        for count in (max_batch, 1):  # the largest first: buffers are made once
+            outputs = runner.run(np.zeros((count, size, size, 3), np.uint8))
+            self._check(outputs, count)
         widths = {head: int(outputs[head].shape[1]) for head in sorted(outputs)}  # runtimes have orders of their own
         self.contract = Contract(model, size, factor, widths)
 
@@ -80,16 +66,12 @@ class LoadedModel:
                 raise ArtifactError(f"The {head} of a blank image is not finite; the weights are broken.")
 
     def run(self, images: np.ndarray) -> Outputs:
-        """uint8 [B, S, S, 3] -> {head: float32 [B, width]}; by as many threads at once as there are workers."""
-        runner = self._idle.get()
-        try:
-            outputs = runner.run(images)
-        finally:
-            self._idle.put(runner)
+        """uint8 [B, S, S, 3] -> {head: float32 [B, width]}."""
+        outputs = self._runner.run(images)
         return {head: outputs[head] for head in self.contract.outputs}
 
 
-def load_version(folder: Path, workers: int, max_batch: int) -> LoadedModel:
+def load_version(folder: Path, max_batch: int) -> LoadedModel:
     """The artifact of a version's folder, checked, loaded and warmed up.
 
     Raises ArtifactError, or whatever the runtime raises for a file that it cannot load.
@@ -99,12 +81,12 @@ def load_version(folder: Path, workers: int, max_batch: int) -> LoadedModel:
         names = ", ".join(dict.fromkeys(place for _, place, _ in artifacts.LAYOUT if place != "."))
         raise ArtifactError(f"{folder}: neither {artifacts.SAVED_MODEL} nor one of {names} in it.")
     described = artifacts.describe(folder, artifact, artifacts.check(folder, artifact))
-    return LoadedModel(lambda: RUNNERS[artifact.runner](artifact.path), described, workers, max_batch)
+    return LoadedModel(RUNNERS[artifact.runner](artifact.path), described, max_batch)
 
 
-def load_keras(path: Path, workers: int, max_batch: int) -> LoadedModel:
+def load_keras(path: Path, max_batch: int) -> LoadedModel:
     """A .keras file, loaded and warmed up. Raises what `network.load_model` and `network.read_info` raise."""
     from expnet_tf.network import read_info
 
     info = read_info(path)
-    return LoadedModel(lambda: GraphRunner(path), (info.id, info.size, info.crop_factor), workers, max_batch)
+    return LoadedModel(GraphRunner(path), (info.id, info.size, info.crop_factor), max_batch)

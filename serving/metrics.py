@@ -39,6 +39,13 @@ class Metrics:
             "expnet_batch_size", "Images a run of the network", ("model",), buckets=_IMAGES, registry=self.registry
         )
         self.queue = Gauge("expnet_queue_images", "Images waiting for the network", ("model",), registry=self.registry)
+        self.workers = Gauge("expnet_workers", "Processes with the network loaded", ("model",), registry=self.registry)
+        self.restarts = Gauge(
+            "expnet_worker_restarts",
+            "Processes of the version being served that died and were started again",
+            ("model",),
+            registry=self.registry,
+        )
         self.in_flight = Gauge("expnet_requests_in_flight", "Requests being worked on", registry=self.registry)
         self.version = Gauge("expnet_model_version", "The version being served", ("model",), registry=self.registry)
         self.refused = Counter(
@@ -48,8 +55,10 @@ class Metrics:
     def serve(self, servable: Servable) -> None:
         """A version is being served now."""
         self.version.labels(servable.name).set(servable.version)
-        batcher = servable.batcher
+        batcher, workers = servable.batcher, servable.workers
         self.queue.labels(servable.name).set_function(lambda: batcher.waiting)
+        self.workers.labels(servable.name).set_function(lambda: workers.ready)
+        self.restarts.labels(servable.name).set_function(lambda: workers.restarts)
 
     def page(self) -> bytes:
         """The text that Prometheus reads."""

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import Executor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from grpc import StatusCode  # type: ignore[import-untyped]
 
@@ -17,22 +15,23 @@ from expnet_tf.serving import versions
 from expnet_tf.serving.artifacts import models_folder
 from expnet_tf.serving.batching import Batcher, BatchPolicy
 from expnet_tf.serving.errors import ServingError, invalid
-from expnet_tf.serving.loaded import LoadedModel, load_version
 from expnet_tf.serving.metrics import Metrics
 from expnet_tf.serving.signatures import signatures
 from expnet_tf.serving.versions import Fingerprint
+from expnet_tf.serving.worker import program
+from expnet_tf.serving.workers import WorkerError, Workers
 
 log = logging.getLogger("expnet.serve.models")
 
 
 class Servable:
-    """One version at work: its network, its queue, and how many requests are on it."""
+    """One version at work: its workers, its queue, and how many requests are on it."""
 
-    def __init__(self, name: str, version: int, model: LoadedModel, batcher: Batcher) -> None:
-        self.name, self.version, self.batcher = name, version, batcher
-        self.contract = model.contract
-        self.runtime = model.runtime
-        self.signatures = signatures(model.contract)
+    def __init__(self, name: str, version: int, workers: Workers, batcher: Batcher) -> None:
+        self.name, self.version, self.workers, self.batcher = name, version, workers, batcher
+        self.contract = workers.contract
+        self.runtime = workers.runtime
+        self.signatures = signatures(workers.contract)
         self._users = 0
         self._unused = asyncio.Event()
         self._unused.set()
@@ -52,7 +51,12 @@ class Servable:
     async def retire(self) -> None:
         """Wait for the last request, then let go of the network."""
         await self._unused.wait()
+        await self.close()
+
+    async def close(self) -> None:
+        """Let go of the network; no request must be on it."""
         await self.batcher.close()
+        await self.workers.close()
 
 
 @dataclass(frozen=True)
@@ -78,23 +82,20 @@ class Models:
 
     def __init__(
         self,
-        executor: Executor,
         workers: int,
         policy: BatchPolicy,
         metrics: Metrics,
         base: Path | None = None,
-        load: Callable[[Path, int, int], LoadedModel] = load_version,
     ) -> None:
         """
         Args:
-            executor: threads that run networks, of all models together; `workers` of them at a time for one model.
+            workers: processes for each model.
             base: the repository, or None.
-            load: folder of a version, workers, largest batch -> LoadedModel; called in a thread of its own.
         """
-        self._executor, self._workers, self._policy, self._metrics = executor, workers, policy, metrics
-        self._base, self._load = base and models_folder(base), load
+        self._workers, self._policy, self._metrics = workers, policy, metrics
+        self._base = base and models_folder(base)
         self._models: dict[str, _Model] = {}
-        self._retiring: set[asyncio.Task[None]] = set()
+        self._retiring: dict[asyncio.Task[None], Servable] = {}
 
     def find(self, name: str, version: int | None = None, label: str = "") -> Servable:
         """The version that is served under `name`. Raises ServingError: NOT_FOUND, or INVALID_ARGUMENT for a label."""
@@ -125,25 +126,26 @@ class Models:
         return [model.serving for model in self._models.values() if model.serving]
 
     def missing(self) -> list[str]:
-        """Names in the repository of which no version is served; readiness waits for them."""
-        return [name for name, model in self._models.items() if not model.serving]
+        """Names in the repository of which no version is served, or no worker lives; readiness waits for them."""
+        return [name for name, model in self._models.items() if not (model.serving and model.serving.workers.ready)]
 
-    def add(self, name: str, version: int, model: LoadedModel) -> None:
+    async def start(self, words: Sequence[str]) -> Workers:
+        """Workers for a model, one of them ready; `words` start one. Raises WorkerError."""
+        return await Workers.start(words, self._workers, self._policy.max_batch)
+
+    def add(self, name: str, version: int, workers: Workers) -> None:
         """Serve a model from now on; the version served before, if any, is given up when its requests are answered."""
         known = self._models.setdefault(name, _Model())
-        batcher = Batcher(
-            model.run, self._executor, self._workers, self._policy, self._metrics.batch_size.labels(name).observe
-        )
-        servable = Servable(name, version, model, batcher)
+        batcher = Batcher(workers.run, workers.count, self._policy, self._metrics.batch_size.labels(name).observe)
+        servable = Servable(name, version, workers, batcher)
         before, known.serving = known.serving, servable
         known.states[version] = VersionStatus(version, "AVAILABLE")
         self._metrics.serve(servable)
-        log.info(
-            "serving", extra={"model": name, "version": version, "runtime": model.runtime, "of": model.contract.model}
-        )
+        facts = {"model": name, "version": version, "runtime": workers.runtime, "of": workers.contract.model}
+        log.info("serving", extra=facts)
         if before is not None:
             known.states[before.version] = VersionStatus(before.version, "UNLOADING")
-            self._start(self._retire(known, before))
+            self._start_retiring(known, before)
 
     async def poll(self, stable: bool = True) -> None:
         """Look once, and take up what is new; `stable`: only versions that are as they were at the last look."""
@@ -162,10 +164,11 @@ class Models:
 
     async def close(self) -> None:
         """Give up all models; every request must be answered by now."""
-        for task in self._retiring:
+        retiring = dict(self._retiring)
+        for task in retiring:
             task.cancel()
-        for servable in self.serving:
-            await servable.batcher.close()
+        await asyncio.gather(*retiring, return_exceptions=True)
+        await asyncio.gather(*(servable.close() for servable in (*retiring.values(), *self.serving)))
 
     async def _choose(self, name: str, model: _Model, there: dict[int, Fingerprint], stable: bool) -> None:
         """The highest version that loads. The one being served stays where nothing else can be served."""
@@ -185,18 +188,22 @@ class Models:
         assert self._base is not None
         model.states[version] = VersionStatus(version, "LOADING")
         try:
-            folder = versions.folder(self._base, name, version)
-            loaded = await asyncio.to_thread(self._load, folder, self._workers, self._policy.max_batch)
-        except Exception as error:  # a runtime may raise anything
-            reason = (str(error).strip().splitlines() or [""])[0]
-            message = f"{type(error).__name__}: {reason[:300]}"
+            workers = await self.start(program("version", versions.folder(self._base, name, version)))
+        except WorkerError as error:
+            message = str(error)[:500]
             # Clients see what lies in the repository, and not where that is.
-            shown = f"{type(error).__name__}: {_below(self._base, reason)[:300]}"
+            shown = _below(self._base, str(error))[:300]
             model.states[version] = VersionStatus(version, "END", StatusCode.INVALID_ARGUMENT, shown)
             self._metrics.refused.labels(name).inc()
             log.error("version refused", extra={"model": name, "version": version, "error": message})
             return False
-        self.add(name, version, loaded)
+        try:
+            if model.serving:  # all of them, before they take over from as many
+                await workers.complete()
+        except asyncio.CancelledError:
+            await workers.close()
+            raise
+        self.add(name, version, workers)
         return True
 
     async def _retire(self, model: _Model, servable: Servable) -> None:
@@ -205,12 +212,12 @@ class Models:
             model.states[servable.version] = VersionStatus(servable.version, "END")
         log.info("given up", extra={"model": servable.name, "version": servable.version})
 
-    def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(coroutine)
-        self._retiring.add(task)
+    def _start_retiring(self, model: _Model, servable: Servable) -> None:
+        task = asyncio.create_task(self._retire(model, servable))
+        self._retiring[task] = servable
 
         def done(finished: asyncio.Task[None]) -> None:
-            self._retiring.discard(finished)
+            self._retiring.pop(finished, None)
             with suppress(asyncio.CancelledError):
                 finished.result()
 

@@ -44,7 +44,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--grpc-port", type=_port, default=8500, metavar="N", help="0: any (default: 8500)")
     parser.add_argument("--rest-port", type=_port, default=8501, metavar="N", help="0: any (default: 8501)")
     parser.add_argument("--poll", type=_seconds, default=2.0, metavar="S", help="s between looks at DIR (default: 2)")
-    parser.add_argument("--workers", type=count, metavar="N", help="threads for networks (default: one a core)")
+    parser.add_argument("--workers", type=count, metavar="N", help="processes for each model (default: one a core)")
     batching = parser.add_argument_group("batching")
     batching.add_argument("--max-batch", type=count, default=32, metavar="N", help="images at a time (default: 32)")
     batching.add_argument(
@@ -111,12 +111,15 @@ def run(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     with quiet():
+        from expnet_tf.models import resolve
+
         try:
             from expnet_tf.serving import logs
             from expnet_tf.serving.app import Server, StartError
+            from expnet_tf.serving.worker import program
         except ImportError as error:
             raise UsageError(f"{error}; the server needs the extra expnet_tf[serving].") from None
-        server = Server(_settings(options), _load_shipped)
+        server = Server(_settings(options), program("keras", resolve("compact")))
     logs.configure(options.log_level)
     with usage(StartError):
         asyncio.run(server.run(_started))
@@ -147,14 +150,6 @@ def _settings(options: argparse.Namespace) -> Settings:
         drain=options.drain,
         reflection=options.reflection,
     )
-
-
-def _load_shipped(workers: int, max_batch: int) -> Any:
-    with quiet():
-        from expnet_tf.models import resolve
-        from expnet_tf.serving.loaded import load_keras
-
-        return load_keras(resolve("compact"), workers, max_batch)
 
 
 def _loopback(host: str) -> bool:

@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,9 +122,9 @@ def serve() -> Iterator[Callable[..., Running]]:
     """serve(repository, **settings) -> Running; stopped at the end of the module."""
     started: list[Running] = []
 
-    def start(repository: Path | None, load: Any = None, **settings: Any) -> Running:
+    def start(repository: Path | None, alone: Sequence[str] | None = None, **settings: Any) -> Running:
         made = Settings(repository=repository, grpc_port=0, rest_port=0, workers=2, **settings)
-        started.append(Running(lambda: Server(made, load)))
+        started.append(Running(lambda: Server(made, alone)))
         return started[-1]
 
     yield start

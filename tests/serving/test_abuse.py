@@ -1,6 +1,7 @@
 """What a server meets besides requests: floods, huge bodies, half-open connections, slow readers, a sudden end."""
 
 import concurrent.futures
+import asyncio
 import http.client
 import json
 import signal
@@ -50,9 +51,9 @@ def held_up(running):
     release, batcher = threading.Event(), servable.batcher
     usual = batcher._run
 
-    def stand(images):
-        assert release.wait(20)
-        return usual(images)
+    async def stand(images):
+        assert await asyncio.to_thread(release.wait, 20)
+        return await usual(images)
 
     batcher._run = stand
     yield release

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -14,17 +15,17 @@ import pytest
 import expnet_tf
 from expnet_tf.commands import serve as command
 from expnet_tf.commands.common import UsageError
-from expnet_tf.commands.serve import _load_shipped
-from expnet_tf.models import ASSETS, shipped
+from expnet_tf.models import ASSETS, resolve, shipped
 from expnet_tf.network import read_info
 from expnet_tf.serving.app import Server, Settings, StartError
 from expnet_tf.serving.client import Client
+from expnet_tf.serving.worker import program
 
 PHOTO = ASSETS / "astronaut.jpg"
 
 
 def test_the_shipped_model(serve):
-    running = serve(None, _load_shipped)
+    running = serve(None, program("keras", resolve("compact")))
     (face,) = expnet_tf.load().predict(expnet_tf.read_image(PHOTO))
     with Client(running.grpc) as client:
         (answer,) = client.predict([PHOTO])
@@ -42,31 +43,37 @@ def test_settings_are_loopback_by_default():
 
 
 @pytest.mark.parametrize("taken", ["grpc_port", "rest_port"])
-def test_a_port_in_use_is_told_before_anything_is_loaded(taken):
-    def load(workers, max_batch):
-        raise AssertionError("it was loaded")
-
+def test_a_port_in_use_is_told_before_anything_is_loaded(taken, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as other:
         ports = {"grpc_port": 0, "rest_port": 0, taken: other.getsockname()[1]}
-        server = Server(Settings(**ports), load)
+        server = Server(Settings(**ports), [sys.executable, "-c", f"open({str(tmp_path / 'loaded')!r}, 'w')"])
         with pytest.raises(StartError, match="cannot be listened at: Address already in use"):
             asyncio.run(server.start())
+    assert not list(tmp_path.iterdir())
+
+
+KNOCKING = """
+import json, socket
+for _ in range(2):
+    try:
+        socket.create_connection(("127.0.0.1", PORT), timeout=5)
+        print(json.dumps({"error": "let in"}))
+        break
+    except ConnectionRefusedError:
+        pass
+else:
+    print(json.dumps({"error": "refused twice"}))
+"""
 
 
 def test_nobody_is_let_in_while_the_model_loads():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-
-    def load(workers, max_batch):
-        for _ in range(2):
-            with pytest.raises(ConnectionRefusedError):
-                socket.create_connection(("127.0.0.1", port), timeout=5)
-        raise LookupError("seen")
-
+    knocking = [sys.executable, "-c", KNOCKING.replace("PORT", str(port))]
     for ports in ({"grpc_port": port, "rest_port": 0}, {"grpc_port": 0, "rest_port": port}):
-        with pytest.raises(LookupError, match="seen"):
-            asyncio.run(Server(Settings(**ports), load).start())
+        with pytest.raises(StartError, match="refused twice"):
+            asyncio.run(Server(Settings(**ports), knocking).start())
 
 
 def test_an_export_is_no_repository(exported):
@@ -75,26 +82,25 @@ def test_an_export_is_no_repository(exported):
 
 
 LOADING = """
-import asyncio, time
+import asyncio, sys
 from expnet_tf.serving import logs
 from expnet_tf.serving.app import Server, Settings
-def load(workers, max_batch):
-    print("loading", flush=True)
-    time.sleep(60)
+slow = [sys.executable, "-c", "import os, sys, time; print(os.getpid(), file=sys.stderr, flush=True); time.sleep(60)"]
 logs.configure("info")
-asyncio.run(Server(Settings(grpc_port=0, rest_port=0), load).run())
+asyncio.run(Server(Settings(grpc_port=0, rest_port=0), slow).run())
 """
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_while_the_model_loads(number, tmp_path):
-    words = [sys.executable, "-c", LOADING]
-    with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([sys.executable, "-c", LOADING], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         try:
-            assert process.stdout.readline() == "loading\n"
+            loading = int(process.stderr.readline())
             process.send_signal(number)
             assert process.wait(20) == 0
             assert json.loads(process.stderr.read())["event"] == "stopped while loading"
+            with pytest.raises(ProcessLookupError):
+                os.kill(loading, 0)
         finally:
             process.kill()
 
@@ -107,7 +113,6 @@ def test_a_server_that_could_not_start_leaves_nothing_behind(serve, put, tmp_pat
         server = Server(Settings(repository=tmp_path, **ports))
         with pytest.raises(StartError, match="cannot be listened at"):
             await server.start()
-        await server.models.close()
 
     asyncio.run(second(grpc_port=0, rest_port=first.server.rest_port))
     asyncio.run(second(grpc_port=first.server.grpc_port, rest_port=0))

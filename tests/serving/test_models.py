@@ -23,7 +23,7 @@ from expnet_tf.serving.transports import Target, connect
 
 @pytest.mark.parametrize("file", ["model.onnx", "model.tflite", "savedmodel"])
 def test_every_runtime_answers_alike(put, tmp_path, file, crops, expected):
-    loaded = load_version(put(tmp_path, "toy", 1, file), workers=2, max_batch=4)
+    loaded = load_version(put(tmp_path, "toy", 1, file), max_batch=4)
     for images in (crops, crops[:1]):
         for head, values in loaded.run(images).items():
             np.testing.assert_allclose(values, expected[head][: len(images)], rtol=1e-4, atol=1e-4)
@@ -32,7 +32,7 @@ def test_every_runtime_answers_alike(put, tmp_path, file, crops, expected):
 
 
 def test_a_keras_file_answers_alike(keras_file, crops, expected):
-    loaded = load_keras(keras_file, workers=2, max_batch=4)
+    loaded = load_keras(keras_file, max_batch=4)
     np.testing.assert_allclose(loaded.run(crops)["pose"], expected["pose"], rtol=1e-4, atol=1e-4)
     assert loaded.contract.crop_factor == 1.5
 
@@ -41,11 +41,11 @@ def test_a_keras_file_answers_alike(keras_file, crops, expected):
 def test_without_a_manifest_the_artifact_speaks_for_itself(put, tmp_path, file, factor):
     """Only ONNX says its crop factor; what does not has no signature for photos."""
     folder = put(tmp_path / "models", "toy", 1, file, manifest=False)
-    contract = load_version(folder, 1, 1).contract
+    contract = load_version(folder, 1).contract
     assert (contract.size, contract.crop_factor) == (32, factor)
     record = {"models": {"toy": {"crop_factor": 1.5}}}  # as `expnet repository` writes it
     (tmp_path / "repository.json").write_text(json.dumps(record))
-    assert load_version(folder, 1, 1).contract.crop_factor == 1.5
+    assert load_version(folder, 1).contract.crop_factor == 1.5
     assert models_folder(tmp_path) == models_folder(tmp_path / "models") == tmp_path / "models"
 
 
@@ -55,18 +55,18 @@ def test_a_version_that_is_not_what_its_manifest_says(put, tmp_path):
     data[len(data) // 2] ^= 1
     (folder / "model.onnx").write_bytes(data)
     with pytest.raises(ArtifactError, match=r"model\.onnx: its sha256 is not the one in the manifest"):
-        load_version(folder, 1, 1)
+        load_version(folder, 1)
     saved = put(tmp_path, "toy", 2, "savedmodel")
     (saved / "variables" / "more").write_text("")
     with pytest.raises(ArtifactError, match=r"more: not in the manifest"):
-        load_version(saved, 1, 1)
+        load_version(saved, 1)
     (saved / "variables" / "more").unlink()
     next((saved / "variables").glob("*.index")).unlink()
     with pytest.raises(ArtifactError, match=r"index: missing"):
-        load_version(saved, 1, 1)
+        load_version(saved, 1)
     (folder / "manifest.json").write_text("{}")
     with pytest.raises(ArtifactError, match=r"no manifest with an artifact onnx"):
-        load_version(folder, 1, 1)
+        load_version(folder, 1)
 
 
 def test_a_version_that_verify_failed(put, tmp_path):
@@ -77,9 +77,9 @@ def test_a_version_that_verify_failed(put, tmp_path):
         (folder / "manifest.json").write_text(json.dumps(record))
         if refused:
             with pytest.raises(ArtifactError, match=r"model\.onnx: expnet verify failed it"):
-                load_version(folder, 1, 1)
+                load_version(folder, 1)
         else:
-            load_version(folder, 1, 1)
+            load_version(folder, 1)
 
 
 def test_a_savedmodel_that_takes_photos(tmp_path):
@@ -92,12 +92,12 @@ def test_a_savedmodel_that_takes_photos(tmp_path):
     folder.mkdir(parents=True)
     (folder / "saved_model.pb").write_bytes(saved.SerializeToString())
     with pytest.raises(ArtifactError, match=r"takes encoded photos.*this server decodes photos itself"):
-        load_version(folder, 1, 1)
+        load_version(folder, 1)
 
 
 def test_a_folder_without_an_artifact(tmp_path):
     with pytest.raises(ArtifactError, match=r"neither saved_model\.pb nor one of model\.onnx, .*model\.tflite, "):
-        load_version(tmp_path, 1, 1)
+        load_version(tmp_path, 1)
 
 
 def test_broken_weights_are_refused():
@@ -108,7 +108,7 @@ def test_broken_weights_are_refused():
             return {"expression": np.full((len(images), 29), np.nan, np.float32)}
 
     with pytest.raises(ArtifactError, match="expression of a blank image is not finite"):
-        LoadedModel(Broken, ("", 32, None), 1, 1)
+        LoadedModel(Broken(), ("", 32, None), 1)
 
 
 class Stream:
