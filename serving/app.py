@@ -85,7 +85,7 @@ class Server:
         self.models = Models(settings.workers, settings.batching, self.metrics, settings.repository)
         edge = Edge(self._edge, settings.limits.max_pixels, detector)
         self.service = Service(self.models, edge, settings.limits, self.metrics)
-        self.arrival = Arrival(settings.limits)
+        self.arrival = Arrival(self.service)
         self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -152,7 +152,7 @@ class Server:
             maximum_concurrent_rpcs=2 * limits.max_concurrent + 64,
         )
         pb.add_PredictionServiceServicer_to_server(Prediction(self.service), self._grpc)
-        pb.add_ModelServiceServicer_to_server(Status(self.models), self._grpc)
+        pb.add_ModelServiceServicer_to_server(Status(self.service), self._grpc)
         self._health = Health(HEALTH_SERVICES)
         self._health.set(not self.service.not_ready())
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)

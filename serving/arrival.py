@@ -12,8 +12,8 @@ from google.protobuf.message import DecodeError, Message  # type: ignore[import-
 from grpc import StatusCode
 
 from expnet_tf.serving.errors import ServingError, exhausted, invalid
-from expnet_tf.serving.grpcservice import abort
-from expnet_tf.serving.limits import Limits
+from expnet_tf.serving.grpcservice import abort, told_of
+from expnet_tf.serving.service import Service
 
 # s. gRPC shows a message when it is whole, and not how much of it has come. One that is not there by now may grow to
 # the limit of one message, and is counted as that long.
@@ -29,7 +29,8 @@ class Arrival(grpc.aio.ServerInterceptor):
     as a stream here.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, service: Service) -> None:
+        self._service, limits = service, service.limits
         self._patience, self._max_held = limits.patience, limits.max_held
         self._longest = min(limits.max_bytes, limits.max_held)
         self.held = 0  # bytes of all calls, as they were sent
@@ -48,14 +49,24 @@ class Arrival(grpc.aio.ServerInterceptor):
             try:
                 with self._counted() as count:
                     # Not kept in a name: frames live on after an abort, see grpcservice.
-                    return await answer(await self._message(context, parse, count), context)
-            except ServingError as error:  # of `_message`: `answer` ends its calls by itself
+                    return await answer(await self._received(context, parse, count), context)
+            except ServingError as error:  # of `_received`: `answer` ends its calls by itself
                 refusal = ServingError(error.code, str(error))
             return await abort(context, refusal)
 
         if handler.response_streaming:
             return grpc.stream_stream_rpc_method_handler(read, None, handler.response_serializer)
         return grpc.stream_unary_rpc_method_handler(read, None, handler.response_serializer)
+
+    async def _received(
+        self, context: grpc.aio.ServicerContext, parse: Callable[[bytes], Message], count: Callable[[int], None]
+    ) -> Message:
+        """`_message`, and its refusals logged and counted."""
+        try:
+            return await self._message(context, parse, count)
+        except ServingError:
+            with self._service.answering(told_of(context, "other")):
+                raise
 
     async def _message(
         self, context: grpc.aio.ServicerContext, parse: Callable[[bytes], Message], count: Callable[[int], None]

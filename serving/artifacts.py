@@ -92,6 +92,7 @@ def describe(folder: Path, artifact: Artifact, record: dict[str, Any] | None) ->
     if record is not None:
         try:
             model, given = record["model"], record["input"]
+            _check_pixels(artifact, given.get("pixels"))
             return str(model["id"]), int(given["shape"][1]), float(given["crop_factor"])
         except (ValueError, TypeError, KeyError, IndexError) as error:
             raise ArtifactError(
@@ -101,8 +102,18 @@ def describe(folder: Path, artifact: Artifact, record: dict[str, Any] | None) ->
     square = len(shape) == 4 and shape[1] == shape[2] and shape[3] == 3 and isinstance(shape[1], int)
     if name != "image" or dtype != "uint8" or not square:
         raise ArtifactError(f"{artifact.path}: input {name} {dtype} {list(shape)}; image uint8 [n, S, S, 3] is served.")
+    _check_pixels(artifact, facts.get("pixels"))
     factor = facts.get("crop_factor") or _recorded(folder).get("crop_factor")
     return facts.get("model", ""), int(shape[1]), float(factor) if factor else None
+
+
+def _check_pixels(artifact: Artifact, pixels: Any) -> None:
+    """Raises ArtifactError where photos would be cut otherwise than the model takes them, here or by our client."""
+    if pixels not in (None, "expnet"):
+        raise ArtifactError(
+            f"{artifact.path}: it takes the pixels {pixels}, and this server cuts photos as expnet does; "
+            "expnet predict cuts them as this model takes them."
+        )
 
 
 def models_folder(base: Path) -> Path:

@@ -28,9 +28,8 @@ class Prediction(pb.PredictionServiceServicer):
         self._service = service
 
     async def Predict(self, request: pb.PredictRequest, context: grpc.aio.ServicerContext) -> pb.PredictResponse:
-        told = Request(
-            "grpc", request_id(_metadata(context).get(REQUEST_ID)), context.peer() or "", bytes=request.ByteSize()
-        )
+        told = told_of(context, "predict")
+        told.bytes = request.ByteSize()
         context.set_trailing_metadata(((REQUEST_ID, told.id),))
         try:
             with self._service.answering(told):
@@ -68,13 +67,16 @@ class Prediction(pb.PredictionServiceServicer):
     async def GetModelMetadata(
         self, request: pb.GetModelMetadataRequest, context: grpc.aio.ServicerContext
     ) -> pb.GetModelMetadataResponse:
+        told = told_of(context, "metadata", request.model_spec.name)
         try:
-            servable = _find(self._service.models, request.model_spec)
-            if not request.metadata_field:
-                raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
-            for name in request.metadata_field:
-                if name != "signature_def":
-                    raise invalid(f"Metadata field {name} is not supported")
+            with self._service.answering(told):
+                servable = _find(self._service.models, request.model_spec)
+                told.version = servable.version
+                if not request.metadata_field:
+                    raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
+                for name in request.metadata_field:
+                    if name != "signature_def":
+                        raise invalid(f"Metadata field {name} is not supported")
         except ServingError as error:
             await abort(context, error)
         if servable.contract.crop_factor is not None:
@@ -94,16 +96,17 @@ class Prediction(pb.PredictionServiceServicer):
 class Status(pb.ModelServiceServicer):
     """The repository's folders are the configuration: HandleReloadConfigRequest is UNIMPLEMENTED."""
 
-    def __init__(self, models: Models) -> None:
-        self._models = models
+    def __init__(self, service: Service) -> None:
+        self._service = service
 
     async def GetModelStatus(
         self, request: pb.GetModelStatusRequest, context: grpc.aio.ServicerContext
     ) -> pb.GetModelStatusResponse:
         spec = request.model_spec
         try:
-            version = spec.version.value if spec.HasField("version") else None
-            return status(self._models.status(spec.name, version, spec.version_label))
+            with self._service.answering(told_of(context, "status", spec.name)):
+                version = spec.version.value if spec.HasField("version") else None
+                return status(self._service.models.status(spec.name, version, spec.version_label))
         except ServingError as error:
             await abort(context, error)
 
@@ -144,8 +147,10 @@ def _find(models: Models, spec: pb.ModelSpec) -> Servable:
     return models.find(spec.name, spec.version.value if spec.HasField("version") else None, spec.version_label)
 
 
-def _metadata(context: grpc.aio.ServicerContext) -> dict[str, Any]:
-    return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+def told_of(context: grpc.aio.ServicerContext, method: str, model: str = "") -> Request:
+    """The call, for the log and the counters."""
+    sent = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+    return Request("grpc", request_id(sent.get(REQUEST_ID)), context.peer() or "", method, model)
 
 
 async def abort(context: grpc.aio.ServicerContext, error: ServingError) -> NoReturn:

@@ -13,6 +13,7 @@ from expnet_tf.serving.signatures import Contract
 
 Outputs = dict[str, np.ndarray]
 
+
 class GraphRunner:
     """A .keras file as the TensorFlow function that the exports are made from: one trace for all batch sizes."""
 

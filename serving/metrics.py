@@ -20,13 +20,13 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "expnet_requests",
-            "Predict requests, by how they ended",
-            ("protocol", "model", "code"),
+            "Calls, by how they ended",
+            ("protocol", "method", "model", "code"),
             registry=self.registry,
         )
         self.seconds = Histogram(
             "expnet_request_seconds",
-            "From request to answer",
+            "From predict request to answer",
             ("protocol", "model"),
             buckets=_SECONDS,
             registry=self.registry,

@@ -20,6 +20,7 @@ from expnet_tf.serving.errors import ServingError, invalid
 from expnet_tf.serving.grpcservice import CROP_FACTOR, REQUEST_ID, metadata, status
 from expnet_tf.serving.limits import Limits
 from expnet_tf.serving.logs import request_id
+from expnet_tf.serving.models import Servable
 from expnet_tf.serving.restjson import read_body, write_body
 from expnet_tf.serving.service import Request, Service
 
@@ -68,38 +69,30 @@ class Rest:
     async def _route(self, request: web.Request) -> web.Response:
         parts = _ROUTE.fullmatch(request.path)
         verb = (parts["verb"] or "").lower() if parts else ""
-        if not parts or request.method != ("POST" if verb.startswith(":") else "GET"):
-            if not request.path.startswith("/v1/"):
-                raise ServingError(StatusCode.NOT_FOUND, f"Nothing is at {request.path[:200]}.")
-            raise invalid(f"Malformed request: {request.method} {request.path[:200]}")
-        version = int(parts["version"][:20]) if parts["version"] else None
-        if version is not None and version >= _MAX_VERSION:
-            raise invalid(f"Failed to convert version: {version} to numeric.")
-        target = (parts["name"], version, parts["label"] or "")
-        if verb == ":predict":
-            return await self._predict(request, target)
-        if verb:
-            if verb != "/metadata":
+        if parts and verb == ":predict" and request.method == "POST":
+            return await self._predict(request, parts["name"], parts["version"], parts["label"])
+        told = Request("rest", _id.get(), request.remote or "", "other")
+        with self._service.answering(told):
+            if not parts or request.method != ("POST" if verb.startswith(":") else "GET"):
+                if not request.path.startswith("/v1/"):
+                    raise ServingError(StatusCode.NOT_FOUND, f"Nothing is at {request.path[:200]}.")
+                raise invalid(f"Malformed request: {request.method} {request.path[:200]}")
+            told.model = parts["name"]
+            target = (told.model, _number(parts["version"]), parts["label"] or "")
+            if verb not in ("", "/metadata"):
                 raise ServingError(StatusCode.UNIMPLEMENTED, "Not served: the models answer :predict.")
-            return self._metadata(target)
-        return _json(status(self._service.models.status(*target)))
+            told.method = "metadata" if verb else "status"
+            if not verb:
+                return _json(status(self._service.models.status(*target)))
+            servable = self._service.models.find(*target)
+            told.version = servable.version
+            return _metadata(servable)
 
-    def _metadata(self, target: tuple[str, int | None, str]) -> web.Response:
-        servable = self._service.models.find(*target)
-        made = metadata(servable)
-        # TensorFlow Serving prints the packed map itself, not protobuf's wrapping of it.
-        packed = pb.SignatureDefMap()
-        made.metadata["signature_def"].Unpack(packed)
-        body = {"model_spec": _dict(made.model_spec), "metadata": {"signature_def": _dict(packed)}}
-        body["model_spec"].pop("version_label", None)
-        factor = servable.contract.crop_factor
-        headers = {} if factor is None else {CROP_FACTOR: repr(factor)}
-        return web.Response(body=json.dumps(body, indent=1), content_type="application/json", headers=headers)
-
-    async def _predict(self, request: web.Request, target: tuple[str, int | None, str]) -> web.Response:
+    async def _predict(self, request: web.Request, name: str, version: str | None, label: str | None) -> web.Response:
         service = self._service
-        told = Request("rest", _id.get(), request.remote or "", model=target[0])
+        told = Request("rest", _id.get(), request.remote or "", model=name)
         with service.answering(told):
+            target = (name, _number(version), label or "")
             told.version = service.models.find(*target).version
             service.door.check()
             # The door is entered with the whole body: who sends slowly takes no one's place.
@@ -155,6 +148,26 @@ def _answer(limits: Limits) -> Callable[..., Awaitable[web.StreamResponse]]:
         return response
 
     return answer
+
+
+def _number(version: str | None) -> int | None:
+    """Of a path; any number of digits. Raises ServingError (INVALID_ARGUMENT)."""
+    number = int(version[:20]) if version else None
+    if number is not None and number >= _MAX_VERSION:
+        raise invalid(f"Failed to convert version: {number} to numeric.")
+    return number
+
+
+def _metadata(servable: Servable) -> web.Response:
+    made = metadata(servable)
+    # TensorFlow Serving prints the packed map itself, not protobuf's wrapping of it.
+    packed = pb.SignatureDefMap()
+    made.metadata["signature_def"].Unpack(packed)
+    body = {"model_spec": _dict(made.model_spec), "metadata": {"signature_def": _dict(packed)}}
+    body["model_spec"].pop("version_label", None)
+    factor = servable.contract.crop_factor
+    headers = {} if factor is None else {CROP_FACTOR: repr(factor)}
+    return web.Response(body=json.dumps(body, indent=1), content_type="application/json", headers=headers)
 
 
 def _dict(message: Message) -> dict:

@@ -24,11 +24,12 @@ log = logging.getLogger("expnet.serve.requests")
 
 @dataclass
 class Request:
-    """One predict call, for the log and the counters."""
+    """One call, for the log and the counters."""
 
     protocol: str  # grpc or rest
     id: str
     peer: str
+    method: str = "predict"  # or metadata, status; other: what is no call of these
     model: str = ""
     version: int = 0
     signature: str = ""
@@ -92,25 +93,23 @@ class Service:
     def _told(self, request: Request, seconds: float, code: StatusCode, message: str) -> None:
         known = request.version > 0  # a name that a client made up is no label
         model = request.model if known else ""
-        self.metrics.requests.labels(request.protocol, model, code.name).inc()
-        self.metrics.seconds.labels(request.protocol, model).observe(seconds)
-        if known:
-            self.metrics.images.labels(model).inc(request.rows)
-            self.metrics.rows_failed.labels(model).inc(request.failed_rows)
-        facts = {
+        self.metrics.requests.labels(request.protocol, request.method, model, code.name).inc()
+        facts: dict[str, object] = {
             "request_id": request.id,
             "protocol": request.protocol,
             "peer": request.peer,
             "model": request.model[:128],
             "version": request.version,
-            "signature": request.signature,
-            "rows": request.rows,
-            "failed_rows": request.failed_rows,
-            "bytes": request.bytes,
-            "code": code.name,
-            "ms": round(1000 * seconds, 2),
         }
-        log.info("predict", extra={**facts, **({"error": message} if message else {})})
+        if request.method == "predict":
+            self.metrics.seconds.labels(request.protocol, model).observe(seconds)
+            if known:
+                self.metrics.images.labels(model).inc(request.rows)
+                self.metrics.rows_failed.labels(model).inc(request.failed_rows)
+            facts |= {"signature": request.signature, "rows": request.rows, "failed_rows": request.failed_rows}
+            facts |= {"bytes": request.bytes}
+        facts |= {"code": code.name, "ms": round(1000 * seconds, 2)}
+        log.info(request.method, extra={**facts, **({"error": message} if message else {})})
 
     async def predict(
         self, servable: Servable, signature: str, inputs: Mapping[str, np.ndarray], request: Request

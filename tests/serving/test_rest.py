@@ -245,12 +245,20 @@ def test_operations(ask, predict, crops):
         lines = ask("GET", "/metrics")[1].decode().splitlines()
         return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
 
-    counter = 'expnet_requests_total{code="OK",model="toy",protocol="rest"}'
+    counter = 'expnet_requests_total{code="OK",method="predict",model="toy",protocol="rest"}'
     names = (counter, 'expnet_request_seconds_count{model="toy"', "expnet_images_total", "expnet_batch_size_sum")
     before = [value(name) for name in names]
     assert predict({"instances": crops[:2].tolist()})[0] == 200
     assert [value(name) - old for name, old in zip(names, before, strict=True)] == [1, 1, 2, 2]
     assert value("expnet_model_version") == 3
     assert value("expnet_queue_images") == 0
+    counters = [
+        f'expnet_requests_total{{code="{code}",method="{method}",model="{model}",protocol="rest"}}'
+        for code, method, model in (("OK", "metadata", "toy"), ("OK", "status", ""), ("NOT_FOUND", "other", ""))
+    ]
+    before = [value(name) for name in counters]
+    for path in ("/v1/models/toy/metadata", "/v1/models/toy", "/made-up"):
+        ask("GET", path)
+    assert [value(name) - old for name, old in zip(counters, before, strict=True)] == [1, 1, 1]
     predict({"instances": [1]}, "/v1/models/made-up:predict")
     assert b"made-up" not in ask("GET", "/metrics")[1]  # no label that a client chooses
