@@ -12,9 +12,10 @@ import os
 import re
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -25,6 +26,9 @@ MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 50_000_000
 # Largest crop square; a face that fills a square photo of MAX_PIXELS, with room around it, needs 10,600 px.
 MAX_SIDE = 12_288
+# How a crop is cut out of a photo, by the name that a model's file says: as here, which is the default, or as the
+# program of 2018 did it, for its networks (release2018/pixels.py).
+PIXELS = ("expnet", "release2018")
 
 _ACCEPTED = "JPEG, PNG, WebP, BMP, TIFF or GIF"
 _ORIENTATION_TAG = 0x0112
@@ -181,11 +185,44 @@ def crop(image: np.ndarray, box: Sequence[float], size: int, factor: float) -> n
         ImageError: see `check_pixels` and `crop_square`; the box lies outside the photo.
     """
     check_pixels(image)
+    check_overlap(image, box)
+    square = cut_square(image, *crop_square(box, factor))
+    side = len(square)
+    if side == size:
+        return square.copy()
+    interpolation = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
+    return cv2.resize(np.ascontiguousarray(square), (size, size), interpolation=interpolation)
+
+
+class Pixels(NamedTuple):
+    """One of PIXELS: `crop_square` and `crop`, or functions of the same arguments and answers."""
+
+    crop_square: Callable[[Sequence[float], float], tuple[int, int, int]]
+    crop: Callable[[np.ndarray, Sequence[float], int, float], np.ndarray]
+
+
+def pixels(name: str) -> Pixels:
+    """The functions behind a name of PIXELS; raises ValueError for another name."""
+    if name == "expnet":
+        return Pixels(crop_square, crop)
+    if name == "release2018":
+        from expnet_tf.release2018 import pixels as release2018
+
+        return Pixels(release2018.crop_square, release2018.crop)
+    raise ValueError(f"There are no pixels {name!r}; accepted: {', '.join(PIXELS)}.")
+
+
+def check_overlap(image: np.ndarray, box: Sequence[float]) -> None:
+    """Raise ImageError where the box (x, y, w, h) px has no pixel of the photo [H, W, 3]."""
     height, width = image.shape[:2]
     x, y, w, h = check_box(box)
     if x >= width or y >= height or x + w <= 0 or y + h <= 0:
         raise ImageError(f"the box ({x:g}, {y:g}, {w:g}, {h:g}) lies outside the {width}x{height} px photo.")
-    x0, y0, side = crop_square(box, factor)
+
+
+def cut_square(image: np.ndarray, x0: int, y0: int, side: int) -> np.ndarray:
+    """uint8 [side, side, 3] of the photo from (x0, y0) on, black beyond its edges; a view where there are none."""
+    height, width = image.shape[:2]
     left, top = max(x0, 0), max(y0, 0)
     # A factor below 1 can put the whole square beside the photo: right < left would count from the far edge.
     right, bottom = max(min(x0 + side, width), left), max(min(y0 + side, height), top)
@@ -193,11 +230,8 @@ def crop(image: np.ndarray, box: Sequence[float], size: int, factor: float) -> n
     if square.shape[:2] != (side, side):
         padded = np.zeros((side, side, 3), np.uint8)
         padded[top - y0 : bottom - y0, left - x0 : right - x0] = square
-        square = padded
-    if side == size:
-        return square.copy()
-    interpolation = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
-    return cv2.resize(np.ascontiguousarray(square), (size, size), interpolation=interpolation)
+        return padded
+    return square
 
 
 def _to_rgb(image: Image.Image, name: str) -> np.ndarray:

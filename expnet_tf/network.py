@@ -26,10 +26,12 @@ import keras
 import numpy as np
 from keras import layers
 
-from expnet_tf.backbones import BACKBONES
+from expnet_tf.backbones import BACKBONES, Backbone
+from expnet_tf.image import PIXELS
 
-EXPRESSION, IDENTITY, POSE = 29, 99, 6
-HEADS = {"expression": EXPRESSION, "identity": IDENTITY, "pose": POSE}
+EXPRESSION, IDENTITY, POSE, TEXTURE = 29, 99, 6, 99
+HEADS = {"expression": EXPRESSION, "identity": IDENTITY, "pose": POSE, "texture": TEXTURE}
+DEFAULT_HEADS = ("expression", "identity", "pose")  # texture is of imported networks: the open face model has none
 
 # The pose head is linear in standardised units; the constants turn them into radians and millimetres at the
 # nominal camera (camera.NOMINAL_FOCAL). A crop of a face head on is about 900 mm away from that camera.
@@ -37,6 +39,8 @@ POSE_MEAN = (0.0, 0.0, 0.0, 0.0, 0.0, -900.0)
 POSE_STD = (0.25, 0.45, 0.2, 12.0, 12.0, 120.0)
 
 MID_GREY = 127.5  # mean image of a model whose training set's mean is not known
+
+STORED = 64 * 2**20  # bytes from which weights are not compressed: it takes tens of seconds and saves 7%
 
 INFO_MEMBER = "expnet.json"
 INFO_SCHEMA = 1
@@ -52,12 +56,13 @@ class ModelInfo:
 
     name: str  # "compact"
     version: str  # "1.0"
-    backbone: str  # a key of BACKBONES
+    backbone: str  # a key of BACKBONES, or the trunk of an imported network
     size: int  # side of the input crop, px
     crop_factor: float  # side of the crop over the larger side of the face box
     heads: tuple[str, ...]  # keys of HEADS, in the order of HEADS
     training: str  # one line: data, images seen, loss
     licence: str  # SPDX identifier of the weights
+    pixels: str = PIXELS[0]  # one of image.PIXELS: how the crop is cut out of a photo
 
     @property
     def id(self) -> str:
@@ -67,15 +72,15 @@ class ModelInfo:
 
 def ExpNet(
     backbone: str = "compact",
-    heads: Sequence[str] = ("expression", "identity", "pose"),
+    heads: Sequence[str] = DEFAULT_HEADS,
     size: int | None = None,
     mean_image: np.ndarray | None = None,
 ) -> keras.Model:
     """Build the network with random weights.
 
     Input `image`: uint8 RGB [B, size, size, 3]. Outputs, a dict of float32 tensors, whatever the precision of
-    the trunk: `expression` [B, 29] and `identity` [B, 99] in sigma units of the morphable model; `pose`
-    [B, 6], rotation vector (rad) and translation (mm) at the nominal camera.
+    the trunk: `expression` [B, 29], `identity` [B, 99] and `texture` [B, 99] in sigma units of the morphable model;
+    `pose` [B, 6], rotation vector (rad) and translation (mm) at the nominal camera.
 
     `size` is the side of the crop in px (None: the backbone's own), `mean_image` float [size, size, 3] in
     0..255 RGB (None: mid-grey).
@@ -84,11 +89,21 @@ def ExpNet(
     """
     if backbone not in BACKBONES:
         raise ValueError(f"Unknown backbone {backbone!r}; accepted: {', '.join(BACKBONES)}.")
+    return with_heads(BACKBONES[backbone], f"expnet_{backbone}", heads, size, mean_image)
+
+
+def with_heads(
+    trunk: Backbone,
+    name: str,
+    heads: Sequence[str] = DEFAULT_HEADS,
+    size: int | None = None,
+    mean_image: np.ndarray | None = None,
+) -> keras.Model:
+    """`ExpNet` around any trunk, under this name; see there."""
     if isinstance(heads, str):
         heads = (heads,)
     if not heads or len(set(heads)) != len(heads) or not set(heads) <= set(HEADS):
         raise ValueError(f"Heads {tuple(heads)} are not a selection, each once, of {', '.join(HEADS)}.")
-    trunk = BACKBONES[backbone]
     size = trunk.size if size is None else int(size)
     if size < 32:
         raise ValueError(f"Size {size} is too small for a stride of 16 or 32; accepted: 32 and more.")
@@ -116,7 +131,7 @@ def ExpNet(
         outputs[head] = layers.Dense(HEADS[head], dtype="float32", name=linear)(features)
     if "pose" in outputs:
         outputs["pose"] = outputs["pose"] * np.array(POSE_STD, np.float32) + np.array(POSE_MEAN, np.float32)
-    model = keras.Model(image, outputs, name=f"expnet_{backbone}")
+    model = keras.Model(image, outputs, name=name)
     set_mean_image(model, np.full((size, size, 3), MID_GREY) if mean_image is None else mean_image)
     return model
 
@@ -182,10 +197,12 @@ def _finish_archive(path: Path, info: ModelInfo, float16: bool) -> None:
     if float16:
         members["model.weights.h5"] = _halve_weights(members["model.weights.h5"])
     record = {"schema": INFO_SCHEMA, **dataclasses.asdict(info)}
+    if info.pixels == PIXELS[0]:
+        del record["pixels"]  # versions that know of no other read the file as well
     members[INFO_MEMBER] = json.dumps(record, indent=1).encode()
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in members.items():
-            archive.writestr(name, data)
+            archive.writestr(name, data, zipfile.ZIP_DEFLATED if len(data) < STORED else zipfile.ZIP_STORED)
 
 
 def with_policy(config: Any, policy: str) -> Any:
@@ -290,7 +307,11 @@ def read_info(path: str | os.PathLike) -> ModelInfo:
         if record.pop("schema") != INFO_SCHEMA:
             raise ModelError(f"{path}: {INFO_MEMBER} is not of schema {INFO_SCHEMA}, the one this version reads.")
         record["heads"] = tuple(record["heads"])
-        return ModelInfo(**record)
+        info = ModelInfo(**record)
+        if info.pixels not in PIXELS:
+            known = ", ".join(PIXELS)
+            raise ModelError(f"{path}: it takes the pixels {info.pixels!r}; this version knows {known}.")
+        return info
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         if isinstance(error, ModelError):
             raise

@@ -18,7 +18,7 @@ import numpy as np
 
 from expnet_tf import camera
 from expnet_tf.detect import BlazeFace, Detector
-from expnet_tf.image import ImageError, check_box, check_pixels, crop, crop_square
+from expnet_tf.image import ImageError, check_box, check_pixels, pixels
 from expnet_tf.models import resolve
 from expnet_tf.morphable import MorphableModel, open_face
 from expnet_tf.network import ModelError, ModelInfo, load_model, read_info
@@ -178,12 +178,12 @@ class Predictor:
         return self.predict_crops(crops, found)
 
     def crops(self, image: np.ndarray, boxes: Sequence[Sequence[float]]) -> np.ndarray:
-        """What the network sees of these boxes: uint8 RGB [n, S, S, 3], S and crop factor being the model's.
+        """What the network sees of these boxes: uint8 RGB [n, S, S, 3]; S, crop factor and pixels are the model's.
 
         Raises ImageError: see `image.crop`.
         """
         size, factor = self.info.size, self.info.crop_factor
-        cut = [crop(image, box, size, factor) for box in boxes]
+        cut = [pixels(self.info.pixels).crop(image, box, size, factor) for box in boxes]
         return np.stack(cut) if cut else np.zeros((0, size, size, 3), np.uint8)
 
     def predict_crops(self, crops: Sequence[np.ndarray], found: Sequence[Sequence[Found]]) -> list[list[Face]]:
@@ -201,7 +201,7 @@ class Predictor:
 
     def _face(self, outputs: dict[str, np.ndarray], row: int, box: Sequence[float], score: float | None) -> Face:
         heads = {head: values[row] for head, values in outputs.items()}
-        square = crop_square(box, self.info.crop_factor)
+        square = pixels(self.info.pixels).crop_square(box, self.info.crop_factor)
         return Face(
             heads["expression"], heads.get("identity"), heads.get("pose"), check_box(box), score, square,
             self.face_model,

@@ -37,6 +37,7 @@ class Exporter(NamedTuple):
     needs: str | None = None  # a module that is not in the base installation
     extra: str | None = None  # the extra of this package that brings it
     guests: tuple[str, ...] = ()  # keys of runners.RUNNERS that run it too, where a user has them
+    cuts: str | None = None  # the one of image.PIXELS that it cuts out of photos by itself
 
     def write(self, model: keras.Model, info: ModelInfo, path: Path) -> None:
         """Write the artifact of `model` to `path`, which does not exist yet.
@@ -60,7 +61,14 @@ EXPORTERS = {
     exporter.name: exporter
     for exporter in (
         Exporter("savedmodel", "savedmodel", "savedmodel:write", "float32", ("savedmodel", "savedmodel-v1")),
-        Exporter("savedmodel-bytes", "savedmodel-bytes", "savedmodel_bytes:write", "float32", ("savedmodel-bytes",)),
+        Exporter(
+            "savedmodel-bytes",
+            "savedmodel-bytes",
+            "savedmodel_bytes:write",
+            "float32",
+            ("savedmodel-bytes",),
+            cuts="expnet",
+        ),
         Exporter("onnx", "model.onnx", "onnx:write", "float32", ("onnxruntime",), guests=ONNX_GUESTS),
         Exporter("onnx-fp16", "model-fp16.onnx", "onnx_fp16:write", "float16", ("onnxruntime",), guests=ONNX_GUESTS),
         Exporter("tflite", "model.tflite", "tflite:write", "float32", ("litert",)),
@@ -90,10 +98,11 @@ class ExportError(ValueError):
     """An export that cannot be made or judged: one sentence with what was received and what is accepted."""
 
 
-def choose(formats: str | Iterable[str]) -> list[Exporter]:
+def choose(formats: str | Iterable[str], pixels: str = "expnet") -> list[Exporter]:
     """The exporters for names, a comma-separated list or `all`, each once, in the order of the registry.
 
-    `all` leaves out those whose package is not installed; by name they are kept, and fail with a reason.
+    `all` leaves out those whose package is not installed, and those that cut other pixels than the model takes; by
+    name they are kept, and fail with a reason.
 
     Raises ExportError for a name that is not registered, or none at all.
     """
@@ -104,4 +113,8 @@ def choose(formats: str | Iterable[str]) -> list[Exporter]:
     if not names:
         raise ExportError(f"No format given; accepted: all, {', '.join(EXPORTERS)}.")
     everything = "all" in names
-    return [exporter for name, exporter in EXPORTERS.items() if name in names or (everything and exporter.available)]
+
+    def fits(exporter: Exporter) -> bool:
+        return everything and exporter.available and exporter.cuts in (None, pixels)
+
+    return [exporter for name, exporter in EXPORTERS.items() if name in names or fits(exporter)]

@@ -70,7 +70,7 @@ def export_model(
     A format that fails is noted in the result and the others go on. Raises ExportError for an unknown format
     or an unusable `out` or backend, and what `load_model` raises.
     """
-    exporters = choose(formats)
+    choose(formats)  # an unknown format is told before anything is loaded
     if keras.backend.backend() != "tensorflow":
         raise ExportError(f"Exports need KERAS_BACKEND=tensorflow; this process runs {keras.backend.backend()}.")
     source = None
@@ -81,6 +81,9 @@ def export_model(
         source = Path(model)
         info = read_info(source)
         model = load_model(source)
+    exporters = choose(formats, info.pixels)
+    if left := [e.name for e in choose(formats) if e not in exporters]:
+        progress(f"{', '.join(left)}: left out; the model takes the pixels {info.pixels}, which no graph cuts")
     directory = Path(out)
     if directory.exists() and not directory.is_dir():
         raise ExportError(f"{directory}: is a file; exports go into a folder.")

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 _, TEXT, PICTURE = CERTIFICATE
 
 HEADS = ("artifact", "runtime", "version", "MB", "max |dz|", "mean |dz|", "max mm", "rms mm", "blendsh.", "result")
-ELSE = ("max identity", "max pose", "decode, max mm")  # on the page too, where there is room
+ELSE = ("max identity", "max texture", "max pose", "decode, max mm")  # on the page too, where there is room
 
 
 def _cells(row: Row) -> list[str]:
@@ -35,7 +35,7 @@ def _cells(row: Row) -> list[str]:
 
 
 def _else(row: Row) -> list[str]:
-    numbers = (row.other_heads.get("identity"), row.other_heads.get("pose"), row.decode_vertex_max_mm)
+    numbers = (*(row.other_heads.get(head) for head in ("identity", "texture", "pose")), row.decode_vertex_max_mm)
     return ["-" if value is None else f"{value:.1e}" for value in numbers]
 
 
@@ -125,7 +125,7 @@ LIMITS = {
     "mean_dz_sigma": "mean \\|dz\\|",
     "vertex_max_mm": "vertex max, mm",
     "vertex_rms_mm": "vertex rms, mm",
-    "other_heads": "max identity, max pose",
+    "other_heads": "max identity, texture, pose",
 }
 
 

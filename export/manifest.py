@@ -47,7 +47,12 @@ UNITS = {
     "expression": "sigma of the 3D morphable model",
     "identity": "sigma of the 3D morphable model",
     "pose": "rotation vector, rad (3), and translation, mm (3), at the nominal camera",
+    "texture": "sigma of the 3D morphable model",
 }
+CROPS = {
+    "expnet": "square about the centre of the face box, side = crop_factor * max(w, h), zero padded",
+    "release2018": "as expnet_tf.release2018.pixels.crop: corners rounded up, cubic to 227 px, then bilinear as in TF1",
+}  # by the names of image.PIXELS
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:
@@ -137,7 +142,8 @@ def build(
             "shape": [None, size, size, 3],
             "layout": "NHWC, RGB, 0..255; the mean image is subtracted inside",
             "crop_factor": info.crop_factor,
-            "crop": "square about the centre of the face box, side = crop_factor * max(w, h), zero padded",
+            "pixels": info.pixels,
+            "crop": CROPS[info.pixels],
         },
         "outputs": {
             head: {"dtype": "float32", "shape": [None, HEADS[head]], "unit": UNITS[head]} for head in info.heads

@@ -50,7 +50,7 @@ class Row:
     vertex_max_mm: float | None = None
     vertex_rms_mm: float | None = None
     blendshape_max: float | None = None  # largest difference of a blendshape weight in [0, 1]
-    other_heads: dict[str, float] = field(default_factory=dict)  # identity: sigma; pose: units of POSE_STD
+    other_heads: dict[str, float] = field(default_factory=dict)  # identity, texture: sigma; pose: units of POSE_STD
     decode_vertex_max_mm: float | None = None  # of the 3DMM inside the artifact, where there is one
     decode_blendshape_max: float | None = None
     component_dz_sigma: list[float] = field(default_factory=list)  # mean |dz| of each expression component
@@ -276,6 +276,7 @@ def _beyond(row: Row, tolerance: Tolerance) -> str | None:
         "vertices of decode are off by up to": (row.decode_vertex_max_mm, " mm", tolerance.vertex_max_mm),
         "blendshapes of decode are off by up to": (row.decode_blendshape_max, "", tolerance.max_dz_sigma),
         "identity is off by up to": (row.other_heads.get("identity"), " sigma", tolerance.other_heads),
+        "texture is off by up to": (row.other_heads.get("texture"), " sigma", tolerance.other_heads),
         "pose is off by up to": (row.other_heads.get("pose"), " of its spread", tolerance.other_heads),
     }
     found = [

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from expnet_tf import image_graph
-from expnet_tf.export import savedmodel, warmup
+from expnet_tf.export import ExportError, savedmodel, warmup
 from expnet_tf.export.graph import inference
 from expnet_tf.network import ModelInfo
 
@@ -28,8 +28,14 @@ def write(model: keras.Model, info: ModelInfo, path: Path) -> None:
     From `image_bytes`, string [B], each a JPEG or PNG file, and `box`, float32 [B, 4], (x, y, w, h) px of the
     photo after its EXIF rotation, to the heads, float32 [B, width], and `valid`, bool [B]. Where a photo cannot
     be decoded or a box not be used, `valid` is False and the heads are 0; the others of the request are answered.
-    The crop factor is stored as the variable `crop_factor`, float64.
+    The crop factor is stored as the variable `crop_factor`, float64. Raises ExportError for a model that takes other
+    pixels than those of image.py: image_graph.py knows no others.
     """
+    if info.pixels != "expnet":
+        raise ExportError(
+            f"savedmodel-bytes: {info.id} takes the pixels {info.pixels}, which this graph cannot cut out of a photo; "
+            "export savedmodel, which takes crops."
+        )
     infer = inference(model)
     factor = tf.Variable(info.crop_factor, trainable=False, dtype=tf.float64, name="crop_factor")
 

@@ -92,12 +92,14 @@ def describe(folder: Path, artifact: Artifact, record: dict[str, Any] | None) ->
     if record is not None:
         try:
             model, given = record["model"], record["input"]
-            _check_pixels(artifact, given.get("pixels"))
-            return str(model["id"]), int(given["shape"][1]), float(given["crop_factor"])
+            said = str(model["id"]), int(given["shape"][1]), float(given["crop_factor"])
+            pixels = given.get("pixels")
         except (ValueError, TypeError, KeyError, IndexError) as error:
             raise ArtifactError(
                 f"{artifact.path}: the manifest beside it says no id, size or crop: {error!r}."
             ) from None
+        _check_pixels(artifact, pixels)
+        return said
     name, dtype, shape, facts = _OWN[artifact.runner](artifact.path)
     square = len(shape) == 4 and shape[1] == shape[2] and shape[3] == 3 and isinstance(shape[1], int)
     if name != "image" or dtype != "uint8" or not square:

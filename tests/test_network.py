@@ -15,6 +15,7 @@ import pytest
 
 from expnet_tf import network
 from expnet_tf.network import (
+    DEFAULT_HEADS,
     HEADS,
     POSE_MEAN,
     ExpNet,
@@ -68,13 +69,17 @@ def test_contract(model: keras.Model, images: np.ndarray) -> None:
     assert model.inputs[0].name == "image"
     assert model.inputs[0].dtype == "uint8"
     outputs = answer(model, images)
-    assert {name: value.shape for name, value in outputs.items()} == {h: (4, w) for h, w in HEADS.items()}
+    assert {name: value.shape for name, value in outputs.items()} == {h: (4, HEADS[h]) for h in DEFAULT_HEADS}
     assert all(value.dtype == np.float32 for value in outputs.values())
 
 
 def test_heads_are_chosen() -> None:
     assert list(toy(heads=("pose",)).output) == ["pose"]
     assert set(toy(heads=("identity", "expression")).output) == {"expression", "identity"}
+    assert {head: out.shape for head, out in toy(heads=("texture", "identity")).output.items()} == {
+        "identity": (None, 99),
+        "texture": (None, 99),
+    }
 
 
 @pytest.mark.parametrize(
@@ -114,7 +119,7 @@ def test_pose_is_standardised(images: np.ndarray) -> None:
 @pytest.mark.parametrize("load", [load_model, keras.models.load_model])
 def test_file_gives_the_same_answer(model: keras.Model, path: Path, images: np.ndarray, load) -> None:
     expected, got = answer(model, images), answer(load(path), images)
-    for head in HEADS:
+    for head in DEFAULT_HEADS:
         np.testing.assert_array_equal(got[head], expected[head])
 
 
@@ -129,6 +134,16 @@ def test_file_needs_no_custom_objects(path: Path) -> None:
 def test_info_travels_in_the_file(path: Path) -> None:
     assert read_info(path) == INFO
     assert read_info(path).id == "toy-0.1"
+
+
+def test_pixels_of_another_kind_travel_in_the_file_too(model: keras.Model, path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        assert "pixels" not in json.loads(archive.read("expnet.json"))  # older versions read the file as well
+    save_model(model, path, replace(INFO, pixels="release2018"))
+    assert read_info(path).pixels == "release2018"
+    save_model(model, path, replace(INFO, pixels="polar"))
+    with pytest.raises(ModelError, match=r"toy\.keras: it takes the pixels 'polar'; this version knows expnet"):
+        read_info(path)
 
 
 def test_float16_file(model: keras.Model, path: Path, images: np.ndarray) -> None:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from expnet_tf.commands import predict_release2018
 from expnet_tf.commands.common import FAILED, FINE, UsageError, command, count, folder, many, out, usage
 from expnet_tf.quiet import quiet
 
@@ -48,11 +49,12 @@ def add(commands: Any) -> None:
           expnet predict photos 'more/*/*.png' --out results --all-faces --format json,glb
           expnet predict photos --out table --shards parquet --workers 8
           expnet predict photos --out table --shards jsonl --scheduler tcp://10.0.0.1:8786
+          expnet predict --pipeline release2018 --input input.csv --networks NETS --face-model FILE --out meshes
         """,
     )
     parser.add_argument(
         "photos",
-        nargs="+",
+        nargs="*",
         metavar="PHOTO|DIR|GLOB",
         help="JPEG, PNG, WebP, BMP, TIFF or GIF files; folders, searched to any depth for files with such "
         "suffixes; or patterns in quotes (** is any depth)",
@@ -90,6 +92,7 @@ def add(commands: Any) -> None:
     shards.add_argument(
         "--scheduler", metavar="ADDRESS", help="of a Dask cluster, tcp://host:port, whose workers make the shards"
     )
+    predict_release2018.arguments(parser)
 
 
 def _box(text: str) -> tuple[float, float, float, float]:
@@ -114,6 +117,10 @@ def _face_formats(text: str) -> tuple[str, ...]:
 def run(options: argparse.Namespace) -> int:
     from expnet_tf.inputs import Inputs
 
+    if predict_release2018.wanted(options):
+        return predict_release2018.run(options)
+    if not options.photos:
+        raise UsageError("no photo is named; PHOTO, DIR or GLOB is expected.")
     _check(options)
     root = folder(options.out)
     try:

@@ -22,7 +22,7 @@ import numpy as np
 from expnet_tf.backbones import BACKBONES
 from expnet_tf.data.records import MANIFEST, Packed, RecordError
 from expnet_tf.files import write_whole
-from expnet_tf.network import HEADS, ModelInfo, save_model, set_mean_image
+from expnet_tf.network import DEFAULT_HEADS, ModelInfo, save_model, set_mean_image
 from expnet_tf.train import callbacks, logs, report, state
 from expnet_tf.train.config import TARGETS, Job, JobError, TrainingError
 from expnet_tf.train.distribute import Hosts, Spread, spread, synchronise
@@ -74,7 +74,7 @@ def _train(job: Job, packs: list[Packed], place: Spread, say, bar) -> dict[str, 
     targets = TARGETS[config.target] + (LANDMARK_TARGETS if config.landmarks else ())
     feed = Feed(packs, "train", size, config.crop_factor, targets, config.batch_size, job.seed, config.jitter,
                 config.looks, place.process, place.processes)  # fmt: skip
-    known = tuple(head for head in HEADS if head != "pose" or packs[0].camera == "pinhole")
+    known = tuple(head for head in DEFAULT_HEADS if head != "pose" or packs[0].camera == "pinhole")
     validation = Feed(packs, "validation", size, config.crop_factor, known, VALIDATION_BATCH)
     total = job.steps or config.epochs * feed.steps
     record = _record(job, packs)

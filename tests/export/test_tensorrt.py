@@ -29,7 +29,7 @@ from expnet_tf.export.onnx import convert
 from expnet_tf.export.runner import CannotRun
 from expnet_tf.export.tensorrt import EngineOptions
 from expnet_tf.export.tensorrt_runner import TensorRTRTXRunner, TensorRTRunner
-from expnet_tf.network import HEADS, ModelInfo
+from expnet_tf.network import DEFAULT_HEADS, HEADS, ModelInfo
 
 INFO = ModelInfo("toy", "0.1", "compact", 32, 1.5, ("expression", "identity", "pose"), "none", "Apache-2.0")
 OPTIONS = EngineOptions(batch=(1, 3, 4))
@@ -192,7 +192,7 @@ def test_runner_on_the_double(cuda: Cuda, engine: Path, images: np.ndarray) -> N
     session = onnxruntime.InferenceSession(engine)
     for part in (images, images[::2], images[:1]):
         outputs = runner.run(part)
-        expected = dict(zip(HEADS, session.run(list(HEADS), {"image": part}), strict=True))
+        expected = dict(zip(DEFAULT_HEADS, session.run(list(DEFAULT_HEADS), {"image": part}), strict=True))
         assert set(outputs) == set(expected)
         for head, value in outputs.items():
             assert value.dtype == np.float32
@@ -274,7 +274,7 @@ def test_rtx_network(rtx: Any, graph: onnx.ModelProto) -> None:
     image = network.get_input(0)
     assert (image.name, image.dtype, tuple(image.shape)) == ("image", rtx.uint8, (-1, 32, 32, 3))
     outputs = [network.get_output(i) for i in range(network.num_outputs)]
-    assert {o.name: tuple(o.shape) for o in outputs} == {head: (-1, width) for head, width in HEADS.items()}
+    assert {o.name: tuple(o.shape) for o in outputs} == {head: (-1, HEADS[head]) for head in DEFAULT_HEADS}
     assert {o.dtype for o in outputs} == {rtx.float32}
     layers = [network.get_layer(i) for i in range(network.num_layers)]
     kinds = {layer.type: set() for layer in layers}
@@ -296,7 +296,7 @@ def test_rtx_engine(
     tensorrt.write_rtx(model, INFO, engine, OPTIONS)
     content = engine.read_bytes()
     assert 2 * model.count_params() < len(content) < 6 * model.count_params()
-    assert all(name.encode() in content for name in ("image", *HEADS))
+    assert all(name.encode() in content for name in ("image", *DEFAULT_HEADS))
     try:
         runner = TensorRTRTXRunner(engine)
     except CannotRun as reason:
