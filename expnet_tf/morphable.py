@@ -170,7 +170,7 @@ def _moved(mean: np.ndarray, parts: Iterable[tuple[str, Any, np.ndarray]]) -> np
         codes = np.asarray(codes, np.float64)
         if codes.shape[-1:] != (len(basis),):
             raise ValueError(f"{name} has shape {codes.shape}, the face model takes [.., {len(basis)}]")
-        moved = codes @ basis.reshape(len(basis), -1)
+        moved = codes @ basis.reshape(len(basis), mean.size)
         shape = shape + moved.reshape(*codes.shape[:-1], *basis.shape[1:])
     return shape
 

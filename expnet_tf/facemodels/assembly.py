@@ -63,9 +63,10 @@ def assemble(
     expression_basis: np.ndarray,
     triangles: np.ndarray,
     provenance: dict,
+    expression_variance: float = 1.0,
     **parts: np.ndarray | None,
 ) -> MorphableModel:
-    """A MorphableModel of arrays in mm and sigma units whose codes have variance 1.
+    """A MorphableModel of arrays in mm and sigma units, whose codes have variance 1 unless it is said.
 
     mean float64 [n, 3]; bases float64 [k, n, 3]; triangles int32 [t, 3], turned here where they run clockwise seen
     from outside; parts: what else the model has, by the fields of MorphableModel. Raises FaceModelError when the mean
@@ -88,7 +89,7 @@ def assemble(
         identity_basis=identity_basis,
         expression_basis=expression_basis,
         identity_variance=np.ones(len(identity_basis)),
-        expression_variance=np.ones(len(expression_basis)),
+        expression_variance=np.full(len(expression_basis), expression_variance),
         triangles=np.ascontiguousarray(triangles, np.int32),
         provenance=provenance,
         **parts,  # type: ignore[arg-type]

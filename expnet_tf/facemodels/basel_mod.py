@@ -8,10 +8,11 @@ landmarks of a frontal face are `outerLandmarkIndex` [68, 1], counted from 1 (3D
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from expnet_tf.facemodels import matlab
+from expnet_tf.facemodels import hdf, matlab
 from expnet_tf.facemodels.assembly import assemble, indices, points, scaled_basis
 from expnet_tf.facemodels.licences import BASEL
 from expnet_tf.morphable import FaceModelError, MorphableModel
@@ -25,12 +26,21 @@ def load(path: Path) -> MorphableModel:
     found = matlab.read(path, "BFM")["BFM"]
     if not isinstance(found, dict):
         raise FaceModelError(f"{path}: BFM is no struct")
+    return _model(path, found)
+
+
+def load_h5(path: Path) -> MorphableModel:
+    """The same fields at the top of an HDF5 file, `BaselFaceModel_mod.h5`, which the same script writes."""
+    return _model(path, hdf.read(path, ["faces", "shapeMU"], (*NEEDED[2:], *TEXTURE, "outerLandmarkIndex")))
+
+
+def _model(path: Path, found: dict[str, Any]) -> MorphableModel:
     missing = [name for name in NEEDED if name not in found]
     if missing:
         raise FaceModelError(f"{path}: BFM lacks {', '.join(missing)}")
     neutral = points(path, "shapeMU", found["shapeMU"])
     n = len(neutral)
-    parts: dict[str, np.ndarray] = {}
+    parts: dict[str, Any] = {}
     if "outerLandmarkIndex" in found:
         landmarks = np.ravel(found["outerLandmarkIndex"])
         parts["landmark_ids"] = indices(path, "outerLandmarkIndex", landmarks, (68,), n, first=1)

@@ -55,8 +55,8 @@ def read_bytes(path: Path, data: bytes) -> Any:
         _look_over(data)
         found = _Reader(data).load()
         if isinstance(found, dict):
-            return {name: _plain(value) for name, value in found.items()}
-        return _plain(found)
+            return {name: plain(value) for name, value in found.items()}
+        return plain(found)
     except Refused as error:
         raise FaceModelError(f"{path}: the pickle {error}, which no face model needs; it was not run") from error
     except Exception as error:  # a damaged pickle raises nearly anything
@@ -210,15 +210,15 @@ class _StandIn:
         self.state = state
 
 
-def _plain(value: Any, depth: int = 0) -> Any:
-    """The numbers of a stand-in; anything else as it is."""
+def plain(value: Any, depth: int = 0) -> Any:
+    """The numbers of an array or a stand-in within what was read; anything else as it is."""
     if isinstance(value, _Array):
         return value.value
     if not isinstance(value, _StandIn):
         return value
     if depth > 4:
         raise Refused(f"has a {value.origin} within itself")
-    parts = {name: _plain(part, depth + 1) for name, part in value.state.items()}
+    parts = {name: plain(part, depth + 1) for name, part in value.state.items()}
     if value.origin.startswith("scipy."):
         return _dense(value.origin, parts)
     if "x" in parts:
