@@ -66,8 +66,8 @@ def between(source: MorphableModel, target: MorphableModel) -> Correspondence:
     for model in (source, target):
         if not model.has("landmarks"):
             raise RetargetError(
-                f"{title(model)} has no 68 landmarks, and the meshes differ: name pairs of points (--correspondence), or "
-                "give the model landmarks (expnet face-model convert)."
+                f"{title(model)} has no 68 landmarks, and the two meshes differ: pairs of points are needed "
+                "(--correspondence), or landmarks (expnet face-model convert)."
             )
     count = len(source.landmark_ids)
     return Correspondence(vertices(source.landmark_ids), vertices(target.landmark_ids), np.ones(count), "landmarks")
@@ -131,9 +131,11 @@ def _table(path: Path) -> dict[str, np.ndarray]:
     values = np.empty((len(rows) - 1, len(header)))
     for line, row in enumerate(rows[1:]):
         try:
-            values[line] = [float(text) for text in row]
-        except ValueError as error:
-            raise RetargetError(f"{path}, line {line + 2}: {len(header)} numbers are expected.") from error
+            values[line] = numbers = [float(text) for text in row]
+        except ValueError:
+            numbers = []
+        if len(numbers) != len(header):  # numpy would repeat a single one
+            raise RetargetError(f"{path}, line {line + 2}: {len(header)} numbers are expected.")
     single = dict(zip(header, values.T, strict=True))
     columns = {name: single[name] for name in (*SIDES, "weight") if name in single}
     for name, names in triples.items():
