@@ -63,6 +63,7 @@ def face_record(face: Face, files: Mapping[str, str]) -> dict[str, Any]:
     return {
         "box": list(face.box),
         "score": face.score,
+        "quality": None if face.quality is None else round(face.quality, 4),
         "crop": {"x": x0, "y": y0, "side": side},
         "expression": _numbers(face.expression),
         "blendshapes": {name: round(weight, 6) for name, weight in face.blendshapes.items()},

@@ -29,9 +29,10 @@ from keras import layers
 from expnet_tf.backbones import BACKBONES, Backbone
 from expnet_tf.image import PIXELS
 
-EXPRESSION, IDENTITY, POSE, TEXTURE = 29, 99, 6, 99
-HEADS = {"expression": EXPRESSION, "identity": IDENTITY, "pose": POSE, "texture": TEXTURE}
-DEFAULT_HEADS = ("expression", "identity", "pose")  # texture is of imported networks: the open face model has none
+EXPRESSION, IDENTITY, POSE, TEXTURE, QUALITY = 29, 99, 6, 99, 1
+HEADS = {"expression": EXPRESSION, "identity": IDENTITY, "pose": POSE, "texture": TEXTURE, "quality": QUALITY}
+# texture is of imported networks, for the open face model has none; quality comes last, when all else is learned.
+DEFAULT_HEADS = ("expression", "identity", "pose")
 
 # The pose head is linear in standardised units; the constants turn them into radians and millimetres at the
 # nominal camera (camera.NOMINAL_FOCAL). A crop of a face head on is about 900 mm away from that camera.
@@ -80,7 +81,7 @@ def ExpNet(
 
     Input `image`: uint8 RGB [B, size, size, 3]. Outputs, a dict of float32 tensors, whatever the precision of
     the trunk: `expression` [B, 29], `identity` [B, 99] and `texture` [B, 99] in sigma units of the morphable model;
-    `pose` [B, 6], rotation vector (rad) and translation (mm) at the nominal camera.
+    `pose` [B, 6], rotation vector (rad) and translation (mm) at the nominal camera; `quality` [B, 1] in 0..1.
 
     `size` is the side of the crop in px (None: the backbone's own), `mean_image` float [size, size, 3] in
     0..255 RGB (None: mid-grey).
@@ -127,6 +128,9 @@ def with_heads(
     outputs = {}
     for head in (h for h in HEADS if h in heads):
         # Heads stay in float32 in mixed precision: around 900 mm bfloat16 knows every fourth millimetre only.
+        if head == "quality":
+            outputs[head] = quality_head(features)
+            continue
         linear = f"{head}_standardised" if head == "pose" else head
         outputs[head] = layers.Dense(HEADS[head], dtype="float32", name=linear)(features)
     if "pose" in outputs:
@@ -134,6 +138,12 @@ def with_heads(
     model = keras.Model(image, outputs, name=name)
     set_mean_image(model, np.full((size, size, 3), MID_GREY) if mean_image is None else mean_image)
     return model
+
+
+def quality_head(features: keras.KerasTensor) -> keras.KerasTensor:
+    """Features [B, d] -> quality [B, 1] in 0..1."""
+    hidden = layers.Dense(32, "relu", dtype="float32", name="quality_hidden")(features)
+    return layers.Dense(QUALITY, "sigmoid", dtype="float32", name="quality")(hidden)
 
 
 def set_mean_image(model: keras.Model, mean: np.ndarray) -> None:

@@ -61,6 +61,7 @@ class Face:
     score: float | None  # of the detection, 0..1; None: the box was given
     square: tuple[int, int, int]  # x0, y0, side in px of the photo: what the network saw
     face_model: MorphableModel = field(default_factory=open_face)
+    quality: float | None = None  # 0..1, how far to trust the expression; None: the model does not say
 
     @property
     def blendshapes(self) -> dict[str, float]:
@@ -106,7 +107,8 @@ class Face:
         box = ", ".join(f"{value:.1f}" for value in self.box)
         score = "given" if self.score is None else f"{self.score:.3f}"
         strongest = sorted(self.blendshapes.items(), key=lambda item: -item[1])[:3]
-        return f"Face(box=({box}), score={score}, {', '.join(f'{k}={v:.2f}' for k, v in strongest)}, ...)"
+        trust = "" if self.quality is None else f" quality={self.quality:.2f},"
+        return f"Face(box=({box}), score={score},{trust} {', '.join(f'{k}={v:.2f}' for k, v in strongest)}, ...)"
 
 
 class Predictor:
@@ -202,9 +204,10 @@ class Predictor:
     def _face(self, outputs: dict[str, np.ndarray], row: int, box: Sequence[float], score: float | None) -> Face:
         heads = {head: values[row] for head, values in outputs.items()}
         square = pixels(self.info.pixels).crop_square(box, self.info.crop_factor)
+        quality = float(heads["quality"][0]) if "quality" in heads else None
         return Face(
             heads["expression"], heads.get("identity"), heads.get("pose"), check_box(box), score, square,
-            self.face_model,
+            self.face_model, quality,
         )  # fmt: skip
 
     def run(self, crops: np.ndarray) -> dict[str, np.ndarray]:

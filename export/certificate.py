@@ -23,7 +23,8 @@ log = logging.getLogger(__name__)
 _, TEXT, PICTURE = CERTIFICATE
 
 HEADS = ("artifact", "runtime", "version", "MB", "max |dz|", "mean |dz|", "max mm", "rms mm", "blendsh.", "result")
-ELSE = ("max identity", "max texture", "max pose", "decode, max mm")  # on the page too, where there is room
+OTHERS = ("identity", "texture", "pose", "quality")
+ELSE = (*(f"max {head}" for head in OTHERS), "decode, max mm")  # on the page too, where there is room
 
 
 def _cells(row: Row) -> list[str]:
@@ -35,7 +36,7 @@ def _cells(row: Row) -> list[str]:
 
 
 def _else(row: Row) -> list[str]:
-    numbers = (*(row.other_heads.get(head) for head in ("identity", "texture", "pose")), row.decode_vertex_max_mm)
+    numbers = (*(row.other_heads.get(head) for head in OTHERS), row.decode_vertex_max_mm)
     return ["-" if value is None else f"{value:.1e}" for value in numbers]
 
 
@@ -125,7 +126,7 @@ LIMITS = {
     "mean_dz_sigma": "mean \\|dz\\|",
     "vertex_max_mm": "vertex max, mm",
     "vertex_rms_mm": "vertex rms, mm",
-    "other_heads": "max identity, texture, pose",
+    "other_heads": f"max {', '.join(OTHERS)}",
 }
 
 

@@ -48,6 +48,7 @@ UNITS = {
     "identity": "sigma of the 3D morphable model",
     "pose": "rotation vector, rad (3), and translation, mm (3), at the nominal camera",
     "texture": "sigma of the 3D morphable model",
+    "quality": "0..1, how far to trust the expression",
 }
 CROPS = {
     "expnet": "square about the centre of the face box, side = crop_factor * max(w, h), zero padded",

@@ -33,6 +33,10 @@ WORST = 5  # faces named in the certificate
 PASS, FAIL, NOT_RUN = "pass", "fail", "not run"
 
 
+# What the other heads are judged in: sigma, and where that is no unit about the spread of their answers.
+UNIT = {"identity": 1.0, "texture": 1.0, "pose": np.asarray(POSE_STD), "quality": 0.3}
+
+
 @dataclass
 class Row:
     """One artifact in one runtime. The measurements are None where it was not run; `error` says why."""
@@ -50,7 +54,7 @@ class Row:
     vertex_max_mm: float | None = None
     vertex_rms_mm: float | None = None
     blendshape_max: float | None = None  # largest difference of a blendshape weight in [0, 1]
-    other_heads: dict[str, float] = field(default_factory=dict)  # identity, texture: sigma; pose: units of POSE_STD
+    other_heads: dict[str, float] = field(default_factory=dict)  # in UNIT
     decode_vertex_max_mm: float | None = None  # of the 3DMM inside the artifact, where there is one
     decode_blendshape_max: float | None = None
     component_dz_sigma: list[float] = field(default_factory=list)  # mean |dz| of each expression component
@@ -222,8 +226,7 @@ def _judge(row: Row, folder: Path, noted: dict[str, Any], reference: Reference, 
             weights = reference.face.blendshapes(outputs[head])
             row.blendshape_max = float(np.abs(weights - reference.blendshapes).max())
         else:
-            unit = np.asarray(POSE_STD) if head == "pose" else 1.0
-            row.other_heads[head] = float((difference / unit).max())
+            row.other_heads[head] = float((difference / UNIT[head]).max())
     row.error = _beyond(row, tolerance)
     row.result = PASS if row.error is None else FAIL
 
@@ -277,6 +280,7 @@ def _beyond(row: Row, tolerance: Tolerance) -> str | None:
         "blendshapes of decode are off by up to": (row.decode_blendshape_max, "", tolerance.max_dz_sigma),
         "identity is off by up to": (row.other_heads.get("identity"), " sigma", tolerance.other_heads),
         "texture is off by up to": (row.other_heads.get("texture"), " sigma", tolerance.other_heads),
+        "quality is off by up to": (row.other_heads.get("quality"), " of its spread", tolerance.other_heads),
         "pose is off by up to": (row.other_heads.get("pose"), " of its spread", tolerance.other_heads),
     }
     found = [

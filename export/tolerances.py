@@ -12,7 +12,7 @@ class Tolerance(NamedTuple):
     mean_dz_sigma: float | None  # mean over coefficients and faces of |dz|
     vertex_max_mm: float | None  # worst vertex of the worst face
     vertex_rms_mm: float | None  # over all faces and vertices
-    other_heads: float  # worst of identity, texture (sigma) and pose (in units of POSE_STD)
+    other_heads: float  # worst of all their numbers, in parity.UNIT
 
 
 # Another order of the same float32 sums differs by about 1e-5 sigma. A wrong weight, a lost mean image or

@@ -11,18 +11,23 @@ from expnet_tf.commands import (
     demo,
     evaluate,
     export,
+    face_model,
+    import_2018,
     label,
     models,
     pack,
     predict,
+    quality,
     repository,
+    retarget,
     serve,
     synth,
     train,
     verify,
 )
 
-COMMANDS: dict[str, ModuleType] = {
-    module.__name__.rsplit(".", 1)[1]: module
-    for module in (predict, synth, label, pack, train, evaluate, export, verify, bench, repository, serve, demo, models)
-}
+_IN_ORDER = (
+    predict, retarget, synth, label, pack, train, quality, evaluate, export, verify, bench, repository, serve, demo,
+    models, face_model, import_2018,
+)  # fmt: skip
+COMMANDS: dict[str, ModuleType] = {module.__name__.rsplit(".", 1)[1].replace("_", "-"): module for module in _IN_ORDER}
