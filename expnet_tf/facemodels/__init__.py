@@ -37,13 +37,19 @@ def load(path: str | Path, **options: str | Path | None) -> MorphableModel:
             is not of its family.
         TypeError: an option that is not one of these.
     """
-    from expnet_tf.facemodels import families, flame, landmarks
-
     unknown = sorted(set(options) - set(OPTIONS))
     if unknown:
         raise TypeError(f"load() has no option {unknown[0]!r}; it has {', '.join(OPTIONS)}")
     path = Path(path)
-    given = {name: Path(value) for name, value in options.items() if value is not None}
+    try:
+        return _load(path, {name: Path(value) for name, value in options.items() if value is not None})
+    except OSError as error:
+        raise FaceModelError(f"{error.filename or path}: it cannot be read ({error.strerror})") from error
+
+
+def _load(path: Path, given: dict[str, Path]) -> MorphableModel:
+    from expnet_tf.facemodels import families, flame, landmarks
+
     for file in given.values():
         if not file.is_file():
             raise FaceModelError(f"{file}: no such file")

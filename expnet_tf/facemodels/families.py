@@ -23,6 +23,7 @@ class Family(NamedTuple):
     options: tuple[str, ...] = ()
 
 
+LIMIT = 2**31  # bytes of an npz, unpacked
 OWN = Family("a model of our own", MorphableModel.from_file)
 BASEL_MOD = Family("BaselFaceModel_mod.mat", basel_mod.load)
 BASEL_2009 = Family("the Basel Face Model of 2009", basel2009.load, ("expression", "trim", "sigma"))
@@ -35,18 +36,17 @@ KINDS = (
 
 
 def recognise(path: Path) -> Family:
-    """The family of a file or folder. Raises FaceModelError when it is of none, or cannot be read."""
+    """The family of a file or folder. Raises FaceModelError when it is of none, OSError when it cannot be read."""
     if not path.exists():
         raise FaceModelError(f"{path}: no such face model file")
     if path.is_dir():
         if ict.folder_of(path) is None:
             raise FaceModelError(f"{path}: a folder without {ict.NEUTRAL}; of folders ICT-FaceKit's is read")
         return ICT
-    try:
-        with path.open("rb") as file:
-            head = file.read(520)
-    except OSError as error:
-        raise FaceModelError(f"{path}: it cannot be read ({error.strerror})") from error
+    if not path.is_file():
+        raise FaceModelError(f"{path}: neither a file nor a folder")
+    with path.open("rb") as file:
+        head = file.read(128)
     if head.startswith(matlab.HEADER):
         return _of_matlab(path)
     if head.startswith(b"MATLAB 7.3 MAT-file"):
@@ -84,10 +84,15 @@ def _of_npz(path: Path) -> Family:
     try:
         with zipfile.ZipFile(path) as archive:
             has = {name.removesuffix(".npy") for name in archive.namelist()}
+            claimed = sum(info.file_size for info in archive.infolist())
+            if claimed > LIMIT:
+                raise FaceModelError(f"{path}: its arrays take {claimed:,} bytes; at most {LIMIT:,} are read")
             if not set(flame.NEEDED) <= has or "identity_basis" in has:
                 return OWN  # which says what is missing
             with np.load(path, allow_pickle=False) as data:
                 contents = {name: data[name] for name in (*flame.NEEDED, *flame.JOINT_PARTS) if name in has}
+    except FaceModelError:
+        raise
     except (OSError, ValueError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise FaceModelError(f"{path}: not a readable .npz file ({error})") from error
     return _of_fields(path, contents)

@@ -116,6 +116,25 @@ def test_files_of_no_family(tmp_path, refused):
     refused(path, "not a readable .npz file")
 
 
+def test_what_cannot_be_opened(tmp_path, basel, refused, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    refused(tmp_path / "pipe", "neither a file nor a folder")
+
+    def no(path, *arguments):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", no)
+    refused(basel, "it cannot be read (Permission denied)")
+
+
+def test_a_small_file_that_unpacks_to_much(tmp_path, refused, monkeypatch):
+    path = tmp_path / "model.npz"
+    np.savez_compressed(path, mean=np.zeros((10**6, 3)))
+    monkeypatch.setattr("expnet_tf.facemodels.families.LIMIT", 10**6)
+    assert path.stat().st_size < 10**5
+    refused(path, "at most 1,000,000 are read")
+
+
 def test_parts_of_the_basel_model_are_not_the_model(tmp_path, refused):
     scipy_io = pytest.importorskip("scipy.io", reason="MATLAB files need scipy (extra mat)")
     path = tmp_path / "part.mat"
