@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
     alignment = mapping.alignment
     print(
         f"{mapping.source.name} to {mapping.target.name} through {mapping.count:,} points ({mapping.points}); scale "
-        f"{alignment.scale:.4g}, neutral faces {alignment.rms:.3g} mm apart (rms)."
+        f"{alignment.scale:.4g}, neutral faces {alignment.rms:.2f} mm apart (rms)."
     )
     try:
         if options.map:

@@ -131,7 +131,8 @@ def _csv(path: Path) -> Table:
         raise RetargetError(f"{path}: a blendshape has two columns.")
     if not numbered and not named:
         raise RetargetError(f"{path} has no columns expression_0, ... and none of a blendshape's name.")
-    others = [at for at in range(len(header)) if at not in {at for _, at in (*numbered, *named)}]
+    replaced = {at for _, at in (*numbered, *named)} | {at for at, name in enumerate(header) if name in MEASURES}
+    others = [at for at in range(len(header)) if at not in replaced]
 
     def row(line: list[str]) -> Row | str:
         try:
