@@ -1,206 +1,192 @@
-"""Serving: requests a second and latency of `expnet serve`, beside the bare runner in this process.
+"""Serving: throughput and latency of `expnet serve` for clients that wait for their answers, beside the bare runtime.
 
-    python benchmarks/serving.py EXPORT [--file model.onnx] [--seconds 3] [--rounds 3] [--requests 2000]
+    python benchmarks/serving.py EXPORT [--file model.onnx] [--seconds 2] [--rounds 5]
 
-EXPORT is a folder of `expnet export`. Prints Markdown; benchmarks/serving.md has the figures of one machine. One image
-a request; as many clients as the table says, each asking again once it is answered. The bare runner is called by as
-many threads, without a batch being formed; the server is a process of its own, on loopback, and shares the CPUs with
-the clients. Every cell is measured in turns, for `seconds` a round or `requests`, whichever ends first; the ratio is
-the median over the rounds of throughput over throughput, so that a busy machine shows in both. No limit is reached.
+EXPORT is a folder of `expnet export`. Prints Markdown; benchmarks/serving.md has the figures of one machine.
+serving_overload.py, serving_faults.py and serving_hostile.py are the other parts of that page.
+
+The server has one half of the cores, this generator the other, and the bare runtime, in a process of its own, those of
+the server, with as many threads as the server has workers. Everything is measured in turns, `seconds` a round; ratios
+are the median over the rounds of throughput over throughput, so that a busy machine shows in both. What batching gains
+is measured with a second server, whose batches have one image. No limit is reached. The last column is how much of its
+one core the generator used: near 100% it is what is measured.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import base64
-import json
-import os
-import platform
-import shutil
-import signal
+import functools
 import statistics
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
-import aiohttp
-import grpc
 import numpy as np
+from served import Bare, Served, machine, put, split
+from serving_load import Clients, Known, closed_loop, photo_body, photo_message
 
-from expnet_tf.models import ASSETS
-from expnet_tf.serving.app import cores
-from expnet_tf.serving.loaded import LoadedModel, load_version
-from expnet_tf.serving.protocol import DT_FLOAT, DT_STRING, PredictionServiceStub, PredictRequest, TensorProto
-from expnet_tf.serving.tensors import write_tensor
-
-CONCURRENCY = (1, 8, 32)
-BARE = "bare runner"
-PHOTO, BOX = ASSETS / "astronaut.jpg", (190.0, 60.0, 110.0, 150.0)
-Latencies = list[float]  # s, one a request
+CONCURRENCY = (1, 4, 16, 64)
+ROWS = (1, 32)  # faces a request
+AIM = 0.8  # of the bare runtime, requests of 32 faces
+BARE, ALONE = "bare runtime", "gRPC, crops, --max-batch 1"
+# 64 clients with 32 faces are 2048 images; what the queue refuses is for serving_overload.py.
+OPTIONS = ("--max-queue", "4096", "--max-concurrent", "128", "--poll", "3600")
 
 
-class Limit:
-    """Ends a round: after some seconds or requests."""
+class Cell(NamedTuple):
+    """One way to ask, for some seconds."""
 
-    def __init__(self, seconds: float, requests: int) -> None:
-        self._end, self._left = time.perf_counter() + seconds, requests
-
-    def go_on(self) -> bool:
-        self._left -= 1
-        return self._left >= 0 and time.perf_counter() < self._end
+    rate: float  # images a second
+    times: list[float]  # s a request
+    batch: float  # images a run of the network; NaN where it is not counted
+    busy: float  # of the generator's one core
 
 
-def bare(model: LoadedModel, image: np.ndarray, clients: int, limit: Limit) -> Latencies:
-    latencies: Latencies = []
+class Row(NamedTuple):
+    """A line of the table: a way to ask, faces a request, clients."""
 
-    def ask() -> None:
-        while limit.go_on():
-            start = time.perf_counter()
-            model.run(image)
-            latencies.append(time.perf_counter() - start)
-
-    threads = [threading.Thread(target=ask) for _ in range(clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return latencies
+    way: str
+    faces: int
+    clients: int
 
 
-async def served(call: Callable[[], Awaitable[object]], clients: int, limit: Limit) -> Latencies:
-    latencies: Latencies = []
-
-    async def ask() -> None:
-        while limit.go_on():
-            start = time.perf_counter()
-            await call()
-            latencies.append(time.perf_counter() - start)
-
-    await asyncio.gather(*(ask() for _ in range(clients)))
-    return latencies
+async def batches(clients: Clients) -> np.ndarray:
+    """Images and batches until now, from the server's own /metrics."""
+    lines = (line.rsplit(" ", 1) for line in (await clients.get("/metrics")).splitlines())
+    values = {name.partition("{")[0]: float(value) for name, value in lines if name.startswith("expnet_batch_size")}
+    return np.array([values.get(f"expnet_batch_size_{what}", np.nan) for what in ("sum", "count")])
 
 
-def photo_request() -> PredictRequest:
-    request = PredictRequest()
-    request.model_spec.name, request.model_spec.signature_name = "expnet", "photo"
-    photo = TensorProto(dtype=DT_STRING, string_val=[PHOTO.read_bytes()])
-    photo.tensor_shape.dim.add(size=1)
-    box = TensorProto(dtype=DT_FLOAT, float_val=BOX)
-    for size in (1, 4):
-        box.tensor_shape.dim.add(size=size)
-    request.inputs["image_bytes"].CopyFrom(photo)
-    request.inputs["box"].CopyFrom(box)
-    return request
+async def cell(clients: Clients, ask: Callable[[int], Awaitable[object]], row: Row, seconds: float) -> Cell:
+    asks = [functools.partial(ask, client) for client in range(row.clients)]
+    await asyncio.gather(*(one() for one in asks))  # every connection once
+    before, cpu, start = await batches(clients), time.process_time(), time.perf_counter()
+    rate, times = await closed_loop(asks, seconds)
+    busy = (time.process_time() - cpu) / (time.perf_counter() - start)
+    images, runs = await batches(clients) - before
+    return Cell(rate * row.faces, times, images / runs if runs else np.nan, busy)
 
 
-async def over_the_wire(address: str, url: str, image: np.ndarray, options: argparse.Namespace, model: LoadedModel):
-    """{row: {clients: [(requests a second, latencies), one a round]}}"""
-    crops = PredictRequest()
-    crops.model_spec.name = "expnet"
-    crops.inputs["image"].CopyFrom(write_tensor(image))
-    photo = photo_request()
-    body = json.dumps({"instances": image.tolist()}).encode()
-    encoded = base64.b64encode(PHOTO.read_bytes()).decode()
-    rows = [{"image_bytes": {"b64": encoded}, "box": BOX}]
-    photo_body = json.dumps({"signature_name": "photo", "instances": rows}).encode()
-    connector = aiohttp.TCPConnector(limit=0)
-    async with grpc.aio.insecure_channel(address) as channel, aiohttp.ClientSession(connector=connector) as session:
-        stub = PredictionServiceStub(channel)
+def ways(clients: Clients, alone: Clients, known: dict[int, Known]) -> dict[tuple[str, int], Callable]:
+    """{(way, faces a request): client -> a request and its answer}"""
+    photo, photo_json = photo_message(), photo_body()
 
-        async def post(data: bytes) -> None:
-            async with session.post(f"{url}/v1/models/expnet:predict", data=data) as response:
-                assert response.status == 200, await response.text()
-                await response.read()
+    async def grpc_crops(faces: int, to: Clients, client: int) -> None:
+        number = client % len(known[faces].messages)
+        response = await to.predict(client, known[faces].messages[number])
+        assert known[faces].right(number, response), "a wrong answer"
 
-        calls: dict[str, Callable[[], Awaitable[object]]] = {
-            "gRPC, crops": lambda: stub.Predict(crops),
-            "REST, crops as JSON": lambda: post(body),
-            "gRPC, photos with a box": lambda: stub.Predict(photo),
-            "REST, photos with a box": lambda: post(photo_body),
-        }
-        for call in calls.values():  # warm up
-            await call()
-        measured: dict[str, dict[int, list[tuple[float, Latencies]]]] = {
-            name: {clients: [] for clients in CONCURRENCY} for name in (BARE, *calls)
-        }
+    async def post(body: bytes, client: int) -> None:
+        status, answer = await clients.post(body)
+        assert status == 200, answer
+
+    async def photo_grpc(client: int) -> None:
+        await clients.predict(client, photo)
+
+    return {
+        ("gRPC, crops", 1): functools.partial(grpc_crops, 1, clients),
+        (ALONE, 1): functools.partial(grpc_crops, 1, alone),
+        ("gRPC, crops", 32): functools.partial(grpc_crops, 32, clients),
+        ("REST, crops as JSON", 1): functools.partial(post, known[1].bodies[0]),
+        ("gRPC, photos with a box", 1): photo_grpc,
+        ("REST, photos with a box", 1): functools.partial(post, photo_json),
+    }
+
+
+async def measure(server: Served, single: Served, bare: Bare, side: int, options: argparse.Namespace):
+    """{row: one Cell a round}"""
+    known = {faces: Known(bare, side, faces, 8 if faces == 1 else 4) for faces in ROWS}
+    async with (
+        Clients(server.address, server.url, max(CONCURRENCY)) as clients,
+        Clients(single.address, single.url, max(CONCURRENCY)) as alone,
+    ):
+        asks = ways(clients, alone, known)
+        measured: dict[Row, list[Cell]] = {}
         for _ in range(options.rounds):
-            for clients in CONCURRENCY:
-                for name in measured:
-                    limit, start = Limit(options.seconds, options.requests), time.perf_counter()
-                    if name == BARE:
-                        latencies = await asyncio.to_thread(bare, model, image, clients, limit)
-                    else:
-                        latencies = await served(calls[name], clients, limit)
-                    measured[name][clients].append((len(latencies) / (time.perf_counter() - start), latencies))
-        async with session.get(f"{url}/metrics") as response:
-            page = await response.text()
-    return measured, page
+            for count in CONCURRENCY:
+                for faces in ROWS:
+                    times = bare.loop(known[faces].images[0], options.seconds)
+                    rate = bare.threads * len(times) / sum(times) * faces
+                    measured.setdefault(Row(BARE, faces, count), []).append(Cell(rate, times, faces, np.nan))
+                    for (way, many), ask in asks.items():
+                        if many == faces:
+                            row = Row(way, faces, count)
+                            to = alone if way == ALONE else clients
+                            measured.setdefault(row, []).append(await cell(to, ask, row, options.seconds))
+    return measured
 
 
-def batch_sizes(page: str) -> str:
-    """Images a batch on average, from the server's own /metrics."""
-    values = dict(line.rsplit(" ", 1) for line in page.splitlines() if line.startswith("expnet_batch_size"))
-    total, batches = (float(values[f'expnet_batch_size_{what}{{model="expnet"}}']) for what in ("sum", "count"))
-    return f"{total / batches:.1f}"
+def ratio(ours: list[Cell], theirs: list[Cell]) -> float:
+    return statistics.median(one.rate / other.rate for one, other in zip(ours, theirs, strict=True))
+
+
+def milliseconds(cells: list[Cell], quantile: float) -> float:
+    return float(1000 * np.quantile(np.concatenate([one.times for one in cells]), quantile))
+
+
+def tables(measured: dict[Row, list[Cell]], threads: int) -> str:
+    lines = [
+        "| way | faces | clients | faces/s | of the bare runtime | p50 ms | p99 ms | images a batch | generator |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    order = list(dict.fromkeys(row.way for row in measured))
+    for row in sorted(measured, key=lambda row: (row.faces, order.index(row.way), row.clients)):
+        cells = measured[row]
+        if row.way == BARE:  # always the same loop, as often as there are numbers of clients
+            if row.clients != CONCURRENCY[0]:
+                continue
+            cells = [one for count in CONCURRENCY for one in measured[Row(BARE, row.faces, count)]]
+        share = 1.0 if row.way == BARE else ratio(cells, measured[Row(BARE, row.faces, row.clients)])
+        rate = statistics.median(one.rate for one in cells)
+        batch, busy = (np.median([getattr(one, name) for one in cells]) for name in ("batch", "busy"))
+        told = f"{threads} in a loop" if row.way == BARE else str(row.clients)
+        lines.append(
+            f"| {row.way} | {row.faces} | {told} | {rate:,.0f} | {share:.0%} | {milliseconds(cells, 0.5):.1f} | "
+            f"{milliseconds(cells, 0.99):.1f} | {batch:.1f} | {'' if np.isnan(busy) else f'{busy:.0%}'} |"
+        )
+    return "\n".join(lines)
+
+
+def findings(measured: dict[Row, list[Cell]]) -> str:
+    shares = {n: ratio(measured[Row("gRPC, crops", 32, n)], measured[Row(BARE, 32, n)]) for n in CONCURRENCY}
+    over = milliseconds(measured[Row("gRPC, crops", 1, 1)], 0.5) - milliseconds(measured[Row(BARE, 1, 1)], 0.5)
+    gains = [(n, ratio(measured[Row("gRPC, crops", 1, n)], measured[Row(ALONE, 1, n)])) for n in (16, 64)]
+    reached = [n for n, share in shares.items() if share >= AIM]
+    return (
+        f"Requests of 32 faces: {', '.join(f'{share:.0%}' for share in shares.values())} of the bare runtime at "
+        f"{', '.join(map(str, CONCURRENCY))} clients; the aim of {AIM:.0%} is "
+        + (f"reached at {', '.join(map(str, reached))}. " if reached else "missed. ")
+        + f"Single faces: {over:.2f} ms a request more than "
+        "the bare runtime, at one client; batches of up to 32 give "
+        + " and ".join(f"{gain:.2f} times the throughput of --max-batch 1 at {n} clients" for n, gain in gains)
+        + "."
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("export", type=Path)
     parser.add_argument("--file", default="model.onnx")
-    parser.add_argument("--seconds", type=float, default=3)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--requests", type=int, default=2000)
+    parser.add_argument("--side", type=int, default=96, help="px of the model's crop (default: 96)")
+    parser.add_argument("--seconds", type=float, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        version = Path(scratch) / "expnet" / "1"
-        version.mkdir(parents=True)
-        for name in (options.file, "manifest.json"):
-            shutil.copy(options.export / name, version)
-        model = load_version(version, cores(), 32)
-        side = model.contract.size
-        image = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), np.uint8)
-        command = Path(sys.executable).with_name("expnet")
-        words = [
-            "serve",
-            "--model-repository",
-            scratch,
-            "--grpc-port",
-            "0",
-            "--rest-port",
-            "0",
-            "--log-level",
-            "warning",
-        ]
-        server = subprocess.Popen([command, *words], stdout=subprocess.PIPE, text=True)
-        try:
-            assert server.stdout is not None
-            said = server.stdout.readline()
-            address, url = said.split("gRPC ")[1].split(",")[0], said.split("REST ")[1].strip().rstrip(".")
-            load = os.getloadavg()[0]
-            measured, page = asyncio.run(over_the_wire(address, url, image, options, model))
-        finally:
-            server.send_signal(signal.SIGTERM)
-            server.wait(30)
-    print(
-        f"{model.contract.model}, {options.file}, {model.runtime}, {side} px; {options.rounds} rounds of at most "
-        f"{options.seconds:g} s; {os.cpu_count()} CPUs ({platform.machine()}), load {load:.1f} at the start; "
-        f"{batch_sizes(page)} images a batch on average\n"
-    )
-    print("| one image a request | clients | requests/s | of the bare runner | p50 ms | p99 ms |")
-    print("| --- | --- | --- | --- | --- | --- |")
-    for name, cells in measured.items():
-        for clients, rounds in cells.items():
-            rate = statistics.median(rate for rate, _ in rounds)
-            pairs = zip(rounds, measured[BARE][clients], strict=True)
-            ratio = statistics.median(ours / theirs for (ours, _), (theirs, _) in pairs)
-            p50, p99 = (1000 * np.quantile(np.concatenate([times for _, times in rounds]), q) for q in (0.5, 0.99))
-            print(f"| {name} | {clients} | {rate:,.0f} | {ratio:.0%} | {p50:.1f} | {p99:.1f} |")
+    where = machine(cores := split())
+    with ExitStack() as stack:
+        base = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        put(options.export, options.file, base)
+        bare = stack.enter_context(Bare(options.export / options.file, cores.server))
+        server = stack.enter_context(Served(base, cores.server, *OPTIONS))
+        single = stack.enter_context(Served(base, cores.server, *OPTIONS, "--max-batch", "1"))
+        measured = asyncio.run(measure(server, single, bare, options.side, options))
+    rounds = f"{options.rounds} rounds of {options.seconds:g} s"
+    print(f"{options.file}, {bare.runtime}, {options.side} px; {rounds}; {where}\n")
+    print(tables(measured, bare.threads), end="\n\n")
+    print(findings(measured))
 
 
 if __name__ == "__main__":
