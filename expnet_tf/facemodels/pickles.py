@@ -6,15 +6,13 @@ for them, which check their arguments and keep numbers; stand-ins for chumpy and
 so neither needs to be installed. Any other name ends the reading. The stand-ins are made anew for every file, so that a
 file which writes to one changes nothing that lasts.
 
-What cannot hurt by running can still hurt by its size, so the instructions are looked over before the machine starts.
-A file can waste the reader's time all the same, as a large file can.
+What cannot hurt by running can still hurt by what it takes, so pickle_scan.py looks over the instructions first.
 """
 
 from __future__ import annotations
 
 import io
 import pickle
-import pickletools
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -22,19 +20,13 @@ from typing import Any
 
 import numpy as np
 
+from expnet_tf.facemodels.pickle_scan import Refused, look_over
 from expnet_tf.morphable import FaceModelError
 
 LIMIT = 2**31  # bytes of a file; FLAME with 400 components takes 53 million
-INSTRUCTIONS = 100_000  # FLAME takes some hundreds
 DENSE = 10**8  # numbers of a sparse matrix written out
-# Makers of instances in ways that no array needs, and persistent or registered objects.
-FORBIDDEN = {"INST", "OBJ", "NEWOBJ_EX", "PERSID", "BINPERSID", "EXT1", "EXT2", "EXT4", "DUP", "NEXT_BUFFER"}
-_NUMBERS = re.compile(r"[|=<>]?(b1|[iu][1248]|f[248])")
+_NUMBERS = re.compile(r"[|=<>]?(b1|[iu][1248]|f[248]|[SU]\d{1,4})")
 _OBJECTS = re.compile(r"[|=<>]?O[48]?")
-
-
-class Refused(pickle.UnpicklingError):
-    """The pickle asks for something that arrays do not need."""
 
 
 def read(path: Path) -> Any:
@@ -52,7 +44,7 @@ def read(path: Path) -> Any:
 def read_bytes(path: Path, data: bytes) -> Any:
     """`read` of these bytes; path is for the message. Raises FaceModelError."""
     try:
-        _look_over(data)
+        look_over(data)
         found = _Reader(data).load()
         if isinstance(found, dict):
             return {name: plain(value) for name, value in found.items()}
@@ -62,18 +54,6 @@ def read_bytes(path: Path, data: bytes) -> Any:
     except Exception as error:  # a damaged pickle raises nearly anything
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise FaceModelError(f"{path}: not a readable pickle ({reason})") from error
-
-
-def _look_over(data: bytes) -> None:
-    """Raises Refused for instructions that no array needs, or that take memory out of proportion."""
-    for number, (instruction, argument, _) in enumerate(pickletools.genops(data), start=1):
-        if number > INSTRUCTIONS:
-            raise Refused(f"has more than {INSTRUCTIONS:,} instructions")
-        if instruction.name in FORBIDDEN:
-            raise Refused(f"has the instruction {instruction.name}")
-        # The machine's memory is an array: a high index alone makes it huge.
-        if instruction.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > number:
-            raise Refused("numbers its memory out of order")
 
 
 class _Reader(pickle.Unpickler):
@@ -98,7 +78,7 @@ class _Reader(pickle.Unpickler):
         for builtins in ("__builtin__", "builtins"):
             self._known[builtins, "object"] = _Function(_no_call("object"))
             self._known[builtins, "bytes"] = _Function(lambda: b"")  # how Python 3 writes empty ones for Python 2
-            # Lists, because members of a set are hashed, and nested tuples take for ever to hash.
+            # Lists: what chumpy keeps in sets is of no use here.
             self._known[builtins, "set"] = self._known[builtins, "frozenset"] = sequence
         for registry in ("copy_reg", "copyreg"):
             self._known[registry, "_reconstructor"] = instance

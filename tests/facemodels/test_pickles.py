@@ -24,6 +24,7 @@ FACE = {
     "one": np.float64(2.5),
     "flags": np.array([True, False]),
     "none": np.zeros((0, 3)),
+    "words": np.array(["jaw", "chin"]),
     "name": "face",
     "numbers": [1, 2.5, None, ("a", b"b")],
 }
@@ -238,6 +239,16 @@ HAND_MADE = {  # protocol 0, instruction by instruction
         "within itself"),
     "chumpy without numbers": (
         b"(dS'v'\nccopy_reg\n_reconstructor\n(cchumpy.ch\nCh\nc__builtin__\nobject\nNtR(dbs.", "without numbers"),
+    "tuples that take for ever to hash": (
+        b"\x80\x02})q\x00" + b"".join(b"h%ch%c\x86q%c" % (k, k, k + 1) for k in range(60)) + b"K\x01s.",
+        "nests tuples in tuples"),
+    "the same in a set": (
+        b"\x80\x04\x8f()\x94" + b"".join(b"h%ch%c\x86\x94" % (k, k) for k in range(60)) + b"\x90.",
+        "nests tuples in tuples"),
+    "wide tuples": (
+        b"\x80\x02})q\x00" + b"".join(b"(" + b"h%c" % k * 99 + b"tq%c" % (k + 1) for k in range(4)) + b"K\x01s.",
+        "nests tuples in tuples"),
+    "an empty stack": (b"\x80\x02\x86.", "not a readable pickle"),
     "nothing": (b"", "not a readable pickle"),
     "no end": (b"(dS'a'\nI1\ns", "not a readable pickle"),
     "not a pickle": (b"MATLAB 5.0", "not a readable pickle"),
