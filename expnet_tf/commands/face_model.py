@@ -104,7 +104,7 @@ def describe(path: Path, model: MorphableModel) -> list[str]:
         "components": f"{len(model.identity_basis)} identity, {len(model.expression_basis)} expression, "
         f"{texture} texture",
         "mean face": f"{width:.0f} x {height:.0f} x {depth:.0f} mm",
-        "units": f"{FRAME}; codes in sigma units of this model",
+        "units": f"{FRAME}; codes: {facts.get('codes', 'sigma units of this model')}",
         "has": ", ".join(has) or "nothing more",
         "lacks": ", ".join(lacks) or "nothing",
         "landmarks": "" if model.has("landmarks") else "give 68 vertex numbers with --landmarks",

@@ -28,6 +28,7 @@ from expnet_tf.morphable import FaceModelError, MorphableModel
 
 MM = 10.0  # a centimetre
 NEUTRAL, INDEX = "generic_neutral_mesh.obj", "vertex_indices.json"
+CODES = "identity in sigma units of this model, expressions as weights, 1 being the full shape"
 HALVES = ("browInnerUp", "cheekPuff")
 NAME = re.compile(r"[A-Za-z0-9_]{1,64}")  # of a file within the folder, and nowhere else
 MOST = 1000  # shapes of a kind
@@ -68,7 +69,7 @@ def load(path: Path) -> MorphableModel:
         identity_basis=np.stack(identities),
         expression_basis=np.stack(expressions) if expressions else np.zeros((0, n, 3)),
         triangles=indices(folder / NEUTRAL, "f", triangles, (-1, 3), n, first=0),
-        provenance={"name": "ICT-FaceKit", "licence": ICT, "expressions": names},
+        provenance={"name": "ICT-FaceKit", "licence": ICT, "expressions": names, "codes": CODES},
         expression_variance=1 / 3,
         **parts,
     )

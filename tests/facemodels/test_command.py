@@ -54,7 +54,7 @@ def test_info(capfd, basel):
         "  landmarks   give 68 vertex numbers with --landmarks",
     ):  # fmt: skip
         assert line in lines
-    assert "mm: x right" in out
+    assert "to the viewer; codes: sigma units of this model\n" in out
     assert "center.nose.tip" in out
     assert "licence     research only" in out
 
