@@ -30,7 +30,12 @@ class JsonFormatter(logging.Formatter):
 
 
 def _ours(record: logging.LogRecord) -> bool:
-    """Whether a record is worth a line: what is no HTTP is the client's fault, and a page of traceback each time."""
+    """Whether a record is worth a line: what is no HTTP, or no photo, is the client's fault.
+
+    Of the first there would be a page of traceback each time; what Pillow says is in the answer's `error`, better.
+    """
+    if record.name.startswith("PIL."):
+        return False
     return not (record.exc_info and record.exc_info[0] and record.exc_info[0].__module__ == "aiohttp.http_exceptions")
 
 

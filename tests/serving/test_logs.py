@@ -4,10 +4,13 @@ import errno
 import io
 import json
 import logging
+import struct
 
 import pytest
 from aiohttp.http_exceptions import BadHttpMessage
+from PIL import Image
 
+from expnet_tf.image import ImageError, decode_image
 from expnet_tf.serving import logs
 
 
@@ -48,6 +51,17 @@ def test_errors_have_their_traceback_unless_they_are_the_clients(lines):
             log.exception("Error handling request")
     (entry,) = lines()
     assert "ValueError: ours" in entry["traceback"]
+
+
+def test_a_damaged_photo_is_not_the_servers_error(lines):
+    """Pillow itself logs some damage as an error: here a TIFF of 2048 samples a pixel."""
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "TIFF")
+    tag = struct.pack("<HHIH", 277, 3, 1, 3)  # SamplesPerPixel, one 16-bit number: 3
+    assert file.getvalue().count(tag) == 1
+    with pytest.raises(ImageError):
+        decode_image(file.getvalue().replace(tag, struct.pack("<HHIH", 277, 3, 1, 2048)), "row 0")
+    assert lines() == []
 
 
 def test_no_more_descriptors_is_a_line_a_second(lines):
