@@ -44,7 +44,7 @@ def convert(model: keras.Model, info: ModelInfo) -> onnx.ModelProto:
         "model": info.id,
         "licence": info.licence,
         "crop_factor": str(info.crop_factor),
-        "pixels": info.pixels,
+        **({} if info.pixels == "expnet" else {"pixels": info.pixels}),
     }.items():
         proto.metadata_props.add(key=key, value=text)
     return proto
