@@ -32,10 +32,10 @@ def add(commands: Any) -> None:
         of a run with --shards; or codes as .csv or .npz. OUT is of the same kind. docs/retargeting.md has the
         columns, the format of correspondence files, and what is lost on the way.
 
-          expnet retarget faces --to flame2023.npz --correspondence pairs.csv --out flame
+          expnet retarget faces --to flame2023.pkl --correspondence pairs.csv --out flame
           expnet retarget table --to arkit --out weights
-          expnet retarget codes.npz --from ict --to open --out open.npz
-          expnet retarget takes.csv --from arkit --to open --out codes.csv
+          expnet retarget codes.npz --from FaceXModel --to open --out open.npz
+          expnet retarget take.csv --from arkit --to open --out codes.csv
           expnet retarget --to arkit --map map.npz
         """,
     )

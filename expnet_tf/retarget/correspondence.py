@@ -56,12 +56,13 @@ def vertices(ids: np.ndarray) -> Points:
 def between(source: MorphableModel, target: MorphableModel) -> Correspondence:
     """What two models have in common by themselves: one mesh, else the 68 landmarks.
 
-    Of one mesh (the same triangles) the vertices of the face count, as far as the model names its regions: not ears,
-    scalp, neck, eyes, lashes and the inside of the mouth. Raises RetargetError where there is neither.
+    Of one mesh (the same triangles) the vertices of the face count, where one of the models names its regions: not
+    ears, scalp, neck, eyes, lashes and the inside of the mouth. Raises RetargetError where there is neither.
     """
     if source.n_vertices == target.n_vertices and np.array_equal(source.triangles, target.triangles):
-        known = [name for name in NOT_FACE if name in list(source.region_names)]
-        ids = np.flatnonzero(~source.region(*known)) if known else np.arange(source.n_vertices)
+        named = source if source.has("regions") else target
+        known = [name for name in NOT_FACE if name in list(named.region_names)]
+        ids = np.flatnonzero(~named.region(*known)) if known else np.arange(source.n_vertices)
         return Correspondence(vertices(ids), vertices(ids), np.ones(len(ids)), "vertices of one mesh")
     for model in (source, target):
         if not model.has("landmarks"):

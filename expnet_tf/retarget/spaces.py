@@ -31,9 +31,12 @@ class CodeSpace:
 def expression_space(model: MorphableModel, name: str | None = None) -> CodeSpace:
     """The expression code of a model: |z| <= 3 sigma, or 0 to 1 for components that are blendshapes themselves.
 
-    Such a model (ICT-FaceKit) is told by its map: no component belongs to more than one of its blendshapes.
+    Such a model (ICT-FaceKit) is told by its map: no component belongs to more than one of its blendshapes. Raises
+    RetargetError for a model without expressions.
     """
     count = len(model.expression_basis)
+    if not count:
+        raise RetargetError(f"{title(model)} has no expression components.")
     lower, upper = np.full(count, -BOUND), np.full(count, BOUND)
     if model.has("blendshapes") and ((model.blendshapes_to_expression != 0).sum(0) <= 1).all():
         # What the blendshapes reach at weights of 0 to 1; a component that none of them uses has its own unit.

@@ -108,6 +108,8 @@ def test_open_to_open_is_the_identity(face) -> None:
     assert pairs.name == "vertices of one mesh"
     chosen = set(pairs.source.ids[:, 0])
     assert chosen == set(np.flatnonzero(face.region("skin", "lips", "eyelids", "brows", "nose")))
+    bare = replace(face, region_names=np.empty(0, str), regions=np.empty(0, np.uint8))
+    assert len(between(face, bare)) == len(between(bare, face)) == len(chosen) < len(between(bare, bare))
     codes = np.random.default_rng(0).uniform(-3, 3, (50, 29))
     done = fit(space, space, pairs, TINY).solve(codes)
     np.testing.assert_allclose(done.codes, codes, atol=1e-9)
@@ -178,6 +180,8 @@ def test_models_without_what_is_needed(pair, face) -> None:
     assert not has_arkit(bare)
     with pytest.raises(RetargetError, match=r"toy-1 has no blendshapes with ARKit's names"):
         arkit_space(bare)
+    with pytest.raises(RetargetError, match=r"toy-1 has no expression components"):
+        expression_space(replace(bare, expression_basis=np.empty((0, 120, 3))))
     named = replace(bare, blendshape_names=np.array(["smile"]), blendshapes_to_expression=np.ones((1, 6)))
     assert not has_arkit(named)
 
