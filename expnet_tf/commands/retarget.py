@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from expnet_tf.commands.common import FAILED, FINE, UsageError, command, folder, many, usage
+from expnet_tf.commands.common import FAILED, FINE, UsageError, command, folder, many, printer, usage
 
 if TYPE_CHECKING:
     from expnet_tf.morphable import MorphableModel
@@ -84,17 +84,18 @@ def run(options: argparse.Namespace) -> int:
         f"{mapping.source.name} to {mapping.target.name} through {mapping.count:,} points ({mapping.points}); scale "
         f"{alignment.scale:.4g}, neutral faces {alignment.rms:.2f} mm apart (rms)."
     )
+    target = options.map
     try:
         if options.map:
             mapping.save(options.map)
             print(f"The map without bounds is in {options.map}.")
         if not options.input:
             return FINE
+        target = options.out
         with usage(RetargetError):
-            done = retarget(options.input, options.out, mapping, lambda text: print(text, file=sys.stderr))
+            done = retarget(options.input, options.out, mapping, printer(sys.stderr))
     except OSError as error:
-        print(f"expnet retarget: {error.filename or options.out} cannot be written ({error.strerror or error}).",
-              file=sys.stderr)  # fmt: skip
+        print(f"expnet retarget: {target} cannot be written ({error.strerror or error}).", file=sys.stderr)
         return FAILED
     failed = f", {done.failed:,} failed" if done.failed else ""
     where = f"; see {options.out}" if done.rows else ""

@@ -118,6 +118,9 @@ def _shards(source: Path, out: Path, mapping: Map, report: Report, summary: Summ
         run = json.loads((source / SUMMARY).read_bytes())
         names = [str(file["name"]) for file in run["files"]]
         numbers, model = dict(run["numbers"]), run.get("face_model")
+        old = (source / FAILURES).read_bytes() if (source / FAILURES).is_file() else b""
+    except OSError as error:
+        raise RetargetError(f"{error.filename} cannot be read ({error.strerror}).") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RetargetError(f"{source / SUMMARY} is not what expnet predict --shards writes.") from error
     for name in names:
@@ -138,7 +141,6 @@ def _shards(source: Path, out: Path, mapping: Map, report: Report, summary: Summ
         except RetargetError as error:
             summary.failed += 1
             fail(str(error))
-    old = (source / FAILURES).read_bytes() if (source / FAILURES).is_file() else b""
     new = "".join(f"{json.dumps(failure)}\n" for failure in failures).encode()
     numbers |= {"faces": summary.rows, "failures": numbers.get("failures", 0) + len(failures)}
     out.mkdir(parents=True, exist_ok=True)

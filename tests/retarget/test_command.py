@@ -165,3 +165,18 @@ def test_all_rows_fail(here, capsys) -> None:
     assert out.splitlines()[-1] == "0 rows done, 2 failed."
     assert len(err.splitlines()) == 2
     assert not Path("o.npz").exists()
+
+
+def test_results_that_cannot_be_written(here, capsys, monkeypatch) -> None:
+    np.savez("z.npz", expression=np.eye(29))
+    Path("o.npz").write_text("before")
+
+    def full(path: Path, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert retarget("z.npz", "--to", "arkit", "--out", "o.npz") == 1
+    assert capsys.readouterr().err == "expnet retarget: o.npz cannot be written (No space left on device).\n"
+    assert retarget("z.npz", "--to", "arkit", "--out", "o.npz", "--map", "m.npz") == 1
+    assert capsys.readouterr().err == "expnet retarget: m.npz cannot be written (No space left on device).\n"
+    assert Path("o.npz").read_text() == "before"
