@@ -80,7 +80,7 @@ def _glb(vertices: np.ndarray, triangles: np.ndarray, uvs: np.ndarray | None, co
     material = PBRMaterial(name="face", metallicFactor=0.0, roughnessFactor=0.8)
     mesh.visual = TextureVisuals(uv=uvs, material=material)
     if colors is not None:
-        mesh.visual.vertex_attributes["color"] = _linear(colors)
+        mesh.visual.vertex_attributes["color"] = linear_colors(colors)
     # Without normals a viewer shows facets.
     mesh.vertex_normals = _normals(vertices, triangles)
     return export_glb(mesh, include_normals=True)
@@ -112,7 +112,7 @@ def _normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     return np.where(length > 0, normals / np.where(length > 0, length, 1), [0.0, 0.0, 1.0])
 
 
-def _linear(colors: np.ndarray) -> np.ndarray:
+def linear_colors(colors: np.ndarray) -> np.ndarray:
     """sRGB uint8 [n, 3] -> linear light uint8 [n, 4], opaque (IEC 61966-2-1)."""
     value = colors / 255
     light = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
