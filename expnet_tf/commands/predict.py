@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from expnet_tf.commands import predict_release2018
+from expnet_tf.commands import predict_release2018, predict_video
 from expnet_tf.commands.common import FAILED, FINE, UsageError, command, count, folder, many, out, usage
 from expnet_tf.quiet import quiet
 
@@ -26,7 +26,7 @@ def add(commands: Any) -> None:
     parser = command(
         commands,
         "predict",
-        "photos in; coefficients, meshes and pictures out",
+        "photos or a video in; coefficients, meshes and pictures out",
         """
         Of each photo the largest face, or with --all-faces all of them, largest first:
           json  expression [29], 52 ARKit blendshapes, identity [99], pose, box, timing (docs/face-json.md)
@@ -46,6 +46,7 @@ def add(commands: Any) -> None:
         was, with the same arguments.
 
           expnet predict photo.jpg --out results
+          expnet predict holiday.mp4 --out film --smooth
           expnet predict photos 'more/*/*.png' --out results --all-faces --format json,glb
           expnet predict photos --out table --shards parquet --workers 8
           expnet predict photos --out table --shards jsonl --scheduler tcp://10.0.0.1:8786
@@ -55,9 +56,9 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "photos",
         nargs="*",
-        metavar="PHOTO|DIR|GLOB",
+        metavar="PHOTO|DIR|GLOB|VIDEO",
         help="JPEG, PNG, WebP, BMP, TIFF or GIF files; folders, searched to any depth for files with such "
-        "suffixes; or patterns in quotes (** is any depth)",
+        "suffixes; or patterns in quotes (** is any depth); or one video file",
     )
     out(parser)
     parser.add_argument("--model", default="compact", help="a shipped model or a .keras file (default: compact)")
@@ -92,6 +93,7 @@ def add(commands: Any) -> None:
     shards.add_argument(
         "--scheduler", metavar="ADDRESS", help="of a Dask cluster, tcp://host:port, whose workers make the shards"
     )
+    predict_video.arguments(parser)
     predict_release2018.arguments(parser)
 
 
@@ -119,8 +121,10 @@ def run(options: argparse.Namespace) -> int:
 
     if predict_release2018.wanted(options):
         return predict_release2018.run(options)
+    if predict_video.wanted(options):
+        return predict_video.run(options, _detector(options))
     if not options.photos:
-        raise UsageError("no photo is named; PHOTO, DIR or GLOB is expected.")
+        raise UsageError("no photo is named; PHOTO, DIR, GLOB, VIDEO or --camera is expected.")
     _check(options)
     root = folder(options.out)
     try:

@@ -128,7 +128,7 @@ def _animate(
     float32 = np.dtype(np.float32)
     times = scene.stream(
         (count,), float32, lambda: (part["time"].astype(np.float32) for part in own()),
-        np.float32(person.first), np.float32(person.last),
+        np.array(person.first, np.float32), np.array(person.last, np.float32),
     )  # fmt: skip
     weights = scene.stream((count * names,), float32, lambda: (
         model.blendshapes(part["expression"]).astype(np.float32).ravel() for part in own()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import BinaryIO
 
 ACCEPTED = "a video that FFmpeg reads (MP4, MOV, MKV, WebM, AVI, ...) is expected"
 _SOUND = (b"ID3", b"fLaC", b"\xff\xfb", b"\xff\xf3", b"\xff\xf1", b"\xff\xf9", b"#!AMR")
@@ -16,7 +17,7 @@ def reason(path: Path) -> str:
         head = file.read(16)
         if not head:
             return f"{path} is empty (0 bytes); {ACCEPTED}."
-        if head[:4] == b"RIFF" and head[8:12] == b"WAVE" or head.startswith(_SOUND):
+        if (head[:4] == b"RIFF" and head[8:12] == b"WAVE") or head.startswith(_SOUND):
             return f"{path} holds sound only; {ACCEPTED}."
         if head[4:8] not in (b"ftyp", b"moov", b"mdat", b"wide", b"free"):
             return f"{path} holds no video that can be decoded (its first bytes are {head[:8]!r}); {ACCEPTED}."
@@ -33,7 +34,7 @@ def reason(path: Path) -> str:
     return f"{path} holds no video track; {ACCEPTED}."
 
 
-def _index(path: Path, file) -> bytes | None:
+def _index(path: Path, file: BinaryIO) -> bytes | None:
     """The moov box of an MP4 or MOV file; None where it is missing or cut off."""
     end, at = path.stat().st_size, 0
     while at + 8 <= end:

@@ -156,5 +156,6 @@ def open_writer(path: Path, rate: float, size: tuple[int, int]) -> cv2.VideoWrit
     code = cv2.VideoWriter.fourcc(*CODECS[path.suffix])
     writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, code, rate, size)
     if not writer.isOpened():
-        raise VideoError(f"{path} cannot be written ({CODECS[path.suffix]}, {size[0]}x{size[1]} px, {rate:g} frames/s).")
+        what = f"{CODECS[path.suffix]}, {size[0]}x{size[1]} px, {rate:g} frames/s"
+        raise VideoError(f"a film cannot be written to {path.parent} ({what}).")
     return writer

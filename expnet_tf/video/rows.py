@@ -28,7 +28,10 @@ def columns(table: np.ndarray, model: MorphableModel) -> dict[str, np.ndarray]:
 
 
 def write_csv(path: Path, tables: Iterable[np.ndarray], model: MorphableModel) -> None:
-    """A line a row, after a line of names. float32 read back as they were; unknown is empty. Raises OSError."""
+    """A line a row, after a line of names. float32 read back as they were; what is not known is empty.
+
+    Raises OSError.
+    """
     with whole_file(path) as temporary, temporary.open("w", encoding="ascii", newline="") as file:
         named = False
         for table in tables:
@@ -43,12 +46,14 @@ def write_csv(path: Path, tables: Iterable[np.ndarray], model: MorphableModel) -
 
 
 # Nine digits bring a float32 back; hundredths of a px and microseconds are finer than anything here.
-_FORMATS = {"int64": "%d", "int32": "%d", "float32": "%.9g", "time_s": "%.6f", "focal_px": "%g",
-            "center_x": "%g", "center_y": "%g", **dict.fromkeys(("box_x", "box_y", "box_w", "box_h"), "%.2f")}  # fmt: skip
+_FORMATS = {
+    "int64": "%d", "int32": "%d", "float32": "%.9g", "time_s": "%.6f", "focal_px": "%g", "center_x": "%g",
+    "center_y": "%g", **dict.fromkeys(("box_x", "box_y", "box_w", "box_h"), "%.2f"),
+}  # fmt: skip
 
 
 def write_parquet(path: Path, tables: Iterable[np.ndarray], model: MorphableModel) -> None:
-    """The columns of the CSV, a row group a chunk. Raises ImportError without pyarrow."""
+    """The columns of the CSV, a row group a chunk; what is not known is null. Raises ImportError without pyarrow."""
     import pyarrow as pa
     from pyarrow.parquet import ParquetWriter
 
@@ -57,9 +62,7 @@ def write_parquet(path: Path, tables: Iterable[np.ndarray], model: MorphableMode
         try:
             for table in tables:
                 made = columns(table, model)
-                made["quality"] = np.ma.masked_invalid(made["quality"])
-                arrays = {name: pa.array(np.ma.getdata(v), mask=np.ma.getmaskarray(v)) for name, v in made.items()}
-                batch = pa.table(arrays)
+                batch = pa.table({name: pa.array(values, from_pandas=True) for name, values in made.items()})
                 writer = writer or ParquetWriter(temporary, batch.schema)
                 writer.write_table(batch)
         finally:

@@ -189,6 +189,9 @@ def _write(
     def tables() -> Iterator[np.ndarray]:
         return smoothed(chunks.tables()) if smooth else chunks.tables()
 
+    def shown(done: int) -> None:
+        progress("overlay", done, source.facts.frames)
+
     summary.people = people(chunks.tables())
     summary.faces = sum(one.frames for one in summary.people)
     absent: list[int] = []
@@ -204,11 +207,8 @@ def _write(
             overlay = Overlay(model)
             for person in summary.people:
                 overlay.shape(person.id, person.identity)
-            rate = _rate(source, chunks, summary)
-            several, total = len(summary.people) > 1, source.facts.frames
-            write_overlay(
-                path, source, tables(), overlay, rate, several, lambda done: progress("overlay", done, total)
-            )
+            rate, several = _rate(source, chunks, summary), len(summary.people) > 1
+            write_overlay(path, source, tables(), overlay, rate, several, shown)
         elif summary.people:
             there = write_animation(path, model, summary.people, tables)
             absent = [one.id for one in summary.people if one.id not in there]

@@ -11,7 +11,7 @@ translation itself, which hangs on the crop and jitters with it against the crop
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,6 +39,7 @@ class OneEuro:
     def __init__(self, tuning: Tuning) -> None:
         self.tuning = tuning
         self._value: np.ndarray | None = None
+        self._time = 0.0
 
     def __call__(self, value: np.ndarray, time: float) -> np.ndarray:
         """float [n] at `time`, s, growing -> float64 [n]."""
@@ -53,7 +54,7 @@ class OneEuro:
         return self._value
 
 
-def _share(cutoff, passed: float):
+def _share(cutoff: Any, passed: float) -> Any:
     """How much of a step a low pass takes in `passed` s."""
     return 1 / (1 + 1 / (2 * np.pi * cutoff * passed))
 

@@ -118,9 +118,7 @@ class Tracker:
         if any(one.lost == time for one in self._tracks):
             self._wait = min(self._wait, IDLE - 1)
         # A face that has just appeared has been checked by _search; its first mesh is part of this frame's result.
-        return [
-            Tracked(one.id, replace(seen[one.id][0], score=one.score)) for one in self._tracks if one.lost is None
-        ]
+        return [Tracked(one.id, replace(seen[one.id][0], score=one.score)) for one in self._tracks if one.lost is None]
 
     def _search(self, image: np.ndarray, time: float) -> set[int]:
         """The detector over the whole picture; returns the numbers of those that it has seen."""
@@ -273,4 +271,5 @@ def _distance(one: Box, other: Box) -> float:
 
 def _near(one: Box, other: Box) -> bool:
     """Whether a face may have gone from one box to the other unseen."""
-    return _distance(one, other) < 1.5 * max(*one[2:], *other[2:]) and 0.25 < one[2] * one[3] / (other[2] * other[3]) < 4
+    larger = one[2] * one[3] / (other[2] * other[3])
+    return _distance(one, other) < 1.5 * max(*one[2:], *other[2:]) and 0.25 < larger < 4
