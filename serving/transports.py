@@ -82,7 +82,7 @@ class GrpcTransport:
         try:
             answer, call = self._stub.GetModelMetadata.with_call(request, timeout=timeout)
         except grpc.RpcError as error:
-            raise ServingError(error.code(), error.details() or "") from None
+            raise _failed(error) from None
         packed = pb.SignatureDefMap()
         answer.metadata["signature_def"].Unpack(packed)
         inputs = {name: one.inputs for name, one in packed.signature_def.items()}.get(DEFAULT, {})
@@ -98,11 +98,18 @@ class GrpcTransport:
         try:
             answer = self._stub.Predict(request, timeout=timeout)
         except grpc.RpcError as error:
-            raise ServingError(error.code(), error.details() or "") from None
+            raise _failed(error) from None
         return {name: _values(proto) for name, proto in answer.outputs.items()}
 
     def close(self) -> None:
         self._channel.close()
+
+
+def _failed(error: grpc.RpcError) -> ServingError:
+    # No call is cancelled here. Where a server ends gRPC itself, as of 1.85, says CANCELLED of calls that it has not
+    # handed on to the server yet (grpc/grpc 41785): UNAVAILABLE is what they are.
+    code = StatusCode.UNAVAILABLE if error.code() == StatusCode.CANCELLED else error.code()
+    return ServingError(code, error.details() or "")
 
 
 class RestTransport:

@@ -167,13 +167,14 @@ class Plain(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     def __init__(self):
         self.failures, self.calls, self.delay = 0, 0, 0.0
+        self.code = StatusCode.UNAVAILABLE  # of the failures
 
     def Predict(self, request, context):
         self.calls += 1
         time.sleep(self.delay)
         if self.failures:
             self.failures -= 1
-            context.abort(StatusCode.UNAVAILABLE, "not yet")
+            context.abort(self.code, "not yet")
         images = tf.make_ndarray(request.inputs["image"])
         assert request.model_spec.signature_name == "serving_default"
         answer = predict_pb2.PredictResponse()
@@ -202,10 +203,12 @@ def plain():
     server.stop(None).wait()
 
 
-def test_another_server(plain):
+# CANCELLED is what gRPC itself says of calls that wait when a server ends.
+@pytest.mark.parametrize("code", [StatusCode.UNAVAILABLE, StatusCode.CANCELLED])
+def test_another_server(plain, code):
     """It does not say its crop factor: that of the shipped models, or what the user says."""
     servicer, address = plain
-    servicer.failures = 2
+    servicer.failures, servicer.code = 2, code
     pixels = decode_image(PHOTO.read_bytes())
     for given, factor in ((None, 1.25), (1.5, 1.5)):
         with Client(address, backoff=0.01, crop_factor=given) as client:
