@@ -3,6 +3,8 @@
 #   make demo      install, then predict, export and verify on the photo in the project
 #   make test      install, then the tests        make lint    ruff and mypy
 #   make lock      solve requirements.lock anew   make wheel   dist/*.whl
+#   make web       web/dist, the page in the browser (needs node 20 or newer with npm)
+#   make web-test  the page in headless Chromium (CHROMIUM=... names one)
 #   make clean     remove what was built, not .venv
 # PYTHON=... names the Python to use.
 
@@ -15,7 +17,7 @@ LOCKFLAGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: install demo test lint lock wheel clean
+.PHONY: install demo test lint lock wheel web web-test clean
 .DEFAULT_GOAL := install
 
 install: $(VENV)/.installed
@@ -59,6 +61,20 @@ wheel: install
 	@rm -rf build
 	$(BIN)/uv build --python $(BIN)/python --wheel --no-build-isolation --out-dir dist
 
+web: web/public/model.json web/node_modules/.package-lock.json
+	@cd web && npm run --silent build
+
+web/public/model.json: tools/build_web_assets.py $(wildcard expnet_tf/assets/* export/*.py) | install
+	@$(BIN)/python tools/build_web_assets.py
+
+web/node_modules/.package-lock.json: web/package-lock.json
+	@cd web && npm ci
+
+web-test: web
+	@$(BIN)/python web/tests/golden.py build/web-golden
+	@cd web && npm test
+
 clean:
+	rm -rf web/dist web/public web/node_modules
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find expnet_tf export serving tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
