@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from expnet_tf import __version__
-from expnet_tf.predictor import Face, Predictor
+
+if TYPE_CHECKING:
+    from expnet_tf.predictor import Face, Predictor
 
 SCHEMA = "expnet.predict/1"
 

@@ -65,7 +65,11 @@ class Face:
 
     @property
     def blendshapes(self) -> dict[str, float]:
-        """{ARKit name: weight in 0..1}, 52 of them; gaze (8) and tongueOut are not seen and read 0."""
+        """{ARKit name: weight in 0..1}, 52 of them; gaze (8) and tongueOut are not seen and read 0.
+
+        Empty with a face model that has no blendshapes."""
+        if not self.face_model.has("blendshapes"):
+            return {}
         weights = self.face_model.blendshapes(self.expression)
         return dict(zip(map(str, self.face_model.blendshape_names), weights.tolist(), strict=True))
 
@@ -127,9 +131,11 @@ class Predictor:
         self.model, self.info = model, info
         self.face_model = open_face() if face_model is None else face_model
         self._detector = detector
-        width, expected = model.output["expression"].shape[-1], len(self.face_model.expression_basis)
-        if width != expected:
-            raise ModelError(f"{info.id} gives {width} expression coefficients; the face model has {expected}.")
+        bases = {"expression": self.face_model.expression_basis, "identity": self.face_model.identity_basis}
+        for head in (head for head in bases if head in info.heads):
+            width, expected = model.output[head].shape[-1], len(bases[head])
+            if width != expected:
+                raise ModelError(f"{info.id} gives {width} {head} coefficients; the face model has {expected}.")
 
     @property
     def detector(self) -> Detector:

@@ -90,7 +90,7 @@ def test_json_is_as_documented(predictor: Predictor, folder: Path) -> None:
     assert set(found["timing_ms"]) == {"read", "detect", "network"}
     assert min(found["timing_ms"].values()) > 0
     (face,) = found["faces"]
-    documented = "box score crop expression blendshapes identity pose files"
+    documented = "box score quality crop expression blendshapes identity pose files"
     assert set(face) == set(documented.split())
     assert [len(face[name]) for name in ("box", "expression", "blendshapes", "identity")] == [4, 29, 52, 99]
     assert set(face["pose"]) == {"rotation_vector", "translation_mm", "focal_px", "center_px"}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from expnet_tf.models import ASSETS, parameters, resolve, sha256, shipped
-from expnet_tf.network import ExpNet, ModelError, load_model
+from expnet_tf.network import DEFAULT_HEADS, ExpNet, ModelError, load_model
 
 
 def test_shipped_model_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,7 +40,7 @@ def test_unknown_model(name: str, message: str) -> None:
 
 def test_parameters_are_counted_without_building(tmp_path: Path) -> None:
     assert parameters(ASSETS / "compact.keras") == load_model(ASSETS / "compact.keras").count_params()
-    assert parameters(ASSETS / "compact.keras") == ExpNet("compact").count_params()
+    assert parameters(ASSETS / "compact.keras") == ExpNet("compact", (*DEFAULT_HEADS, "quality")).count_params()
 
 
 def test_sha256(tmp_path: Path) -> None:

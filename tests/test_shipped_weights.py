@@ -63,7 +63,7 @@ def recorded():
 def test_fits_its_budget(predictor):
     assert shipped()["compact"].stat().st_size <= SIX_MEGABYTES
     assert predictor.model.count_params() <= 1_500_000
-    assert predictor.info.heads == ("expression", "identity", "pose")
+    assert predictor.info.heads == ("expression", "identity", "pose", "quality")
 
 
 def test_the_astronaut_smiles(predictor):
@@ -76,6 +76,23 @@ def test_the_astronaut_smiles(predictor):
     assert smile > max(
         weights["mouthFrownLeft"], weights["mouthPucker"], weights["eyeBlinkLeft"], weights["browDownLeft"]
     )
+
+
+def test_quality_falls_with_what_can_be_seen(predictor):
+    """The face, the face half hidden, and boxes on what is no face."""
+    with resources.as_file(resources.files("expnet_tf") / "assets" / "astronaut.jpg") as path:
+        photo = read_image(path)
+    (face, *_) = predictor.predict(photo)
+    x, y, w, h = (round(value) for value in face.box)
+    hidden = photo.copy()
+    hidden[y + h // 2 : y + h + h // 8, x - w // 8 : x + w + w // 8] = 60
+    (half,) = predictor.predict(hidden, face.box)
+    boxes = ((330, 20, 120, 120), (20, 380, 100, 100))  # a shuttle; an orange suit
+    beside = [predictor.predict(photo, box)[0] for box in boxes]
+    assert face.quality is not None
+    assert half.quality is not None
+    assert face.quality > half.quality + 0.05
+    assert all(other.quality is not None and other.quality < half.quality - 0.05 for other in beside)
 
 
 def synthetic_figures(network: Network, folder: Path, assets: Path | None) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help=".keras file to write")
     parser.add_argument("--images", type=count, default=60_000, metavar="N", help="to learn from (default: 60000)")
     parser.add_argument("--seed", type=int, default=0, help="of the looks and the weights (default: 0)")
+    parser.add_argument("--version", metavar="V", help="of the model that is written (default: as it was)")
     parser.add_argument("--float16", action="store_true", help="store weights in half precision: half the bytes")
 
 
@@ -43,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
 
     if options.out.suffix != ".keras":
         raise UsageError(f"--out {options.out}: a model is saved as .keras.")
-    with usage(JobError, ModelError, FileNotFoundError), tqdm(unit="image", file=sys.stderr) as bar:
+    with usage(JobError, ModelError, FileNotFoundError), tqdm(unit="image", mininterval=1.0, file=sys.stderr) as bar:
         info = read_info(options.model)
         if "expression" not in info.heads:
             raise UsageError(f"{options.model} has no expression head, whose errors quality is about.")
@@ -51,6 +53,7 @@ def run(options: argparse.Namespace) -> int:
         made, described, figures = with_quality(
             network, info, options.data, options.images, options.seed, progress=bar.update
         )
+    described = replace(described, version=options.version or described.version)
     save_model(made, options.out, described, options.float16)
     for name, value in figures.items():
         print(f"{name}: {value:.3f}")

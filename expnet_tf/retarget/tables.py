@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from expnet_tf import facejson
 from expnet_tf.data.expressions import BLENDSHAPES
 from expnet_tf.retarget import RetargetError
 from expnet_tf.retarget.archive import read_npz
@@ -50,8 +51,6 @@ def read_table(path: Path) -> Table:
 
 
 def _photo(path: Path) -> Table:
-    from expnet_tf import facejson  # it brings the network's libraries, which no other kind needs
-
     record = _parsed(path.read_bytes())
     if not isinstance(record, dict) or record.get("schema") != facejson.SCHEMA or not isinstance(
         record.get("faces"), list

@@ -1,7 +1,7 @@
 """What a server meets besides requests: floods, huge bodies, half-open connections, slow readers, a sudden end."""
 
-import concurrent.futures
 import asyncio
+import concurrent.futures
 import http.client
 import json
 import signal
@@ -111,7 +111,8 @@ def test_a_flood_is_refused_at_once_and_the_rest_answered(running, transport, he
         answered = [call.result(20) for call in calls if call not in refused]
     assert len(answered) == 4
     is_fine(running, crops)
-    assert b'expnet_requests_total{code="RESOURCE_EXHAUSTED",method="predict",model="toy"' in running.server.metrics.page()
+    counter = b'expnet_requests_total{code="RESOURCE_EXHAUSTED",method="predict",model="toy"'
+    assert counter in running.server.metrics.page()
 
 
 def test_a_full_queue_is_refused_at_once(running, transport, held_up, crops):
