@@ -122,7 +122,7 @@ def run(options: argparse.Namespace) -> int:
     if predict_release2018.wanted(options):
         return predict_release2018.run(options)
     if predict_video.wanted(options):
-        return predict_video.run(options, _detector(options))
+        return predict_video.run(options, _detector)
     if not options.photos:
         raise UsageError("no photo is named; PHOTO, DIR, GLOB, VIDEO or --camera is expected.")
     _check(options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,7 +67,7 @@ def wanted(options: argparse.Namespace) -> bool:
     return True
 
 
-def run(options: argparse.Namespace, detector: Detector | None) -> int:
+def run(options: argparse.Namespace, detector: Callable[[argparse.Namespace], Detector | None]) -> int:
     root = folder(options.out)
     with quiet():
         from tqdm import tqdm
@@ -79,7 +80,7 @@ def run(options: argparse.Namespace, detector: Detector | None) -> int:
         with usage(VideoError, ModelError, ImportError):
             live = options.camera is not None
             source = Camera(options.camera, options.seconds) if live else VideoFile(options.photos[0])
-            predictor = load(options.model, detector)
+            predictor = load(options.model, detector(options))
             predictor.warm_up()
     with usage(VideoError, ModelError), tqdm(unit="frame", file=sys.stderr, smoothing=0.1) as bar:
 
