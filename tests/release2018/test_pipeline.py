@@ -1,5 +1,6 @@
 """The whole program on its own input.csv, against its steps written out once more in numpy and OpenCV."""
 
+import json
 from pathlib import Path
 
 import cv2
@@ -11,10 +12,12 @@ from keras import layers
 
 from expnet_tf import cli, facemodels
 from expnet_tf.backbones import Backbone
+from expnet_tf.image import read_image
 from expnet_tf.network import ModelInfo, save_model, with_heads
-from expnet_tf.release2018 import ReleaseError
+from expnet_tf.predictor import load
+from expnet_tf.release2018 import ReleaseError, pixels
 from expnet_tf.release2018.pipeline import Pipeline
-from expnet_tf.release2018.ply import PlyWriter
+from expnet_tf.release2018.ply import PlyWriter, lines
 from expnet_tf.release2018.pose import DEPTH
 
 RNG = np.random.default_rng(5)
@@ -82,10 +85,10 @@ def released(photo: Path, box: tuple, networks: Path, basel: dict) -> tuple[np.n
     crop = cv2.imdecode(cv2.imencode(".jpg", crop)[1], cv2.IMREAD_COLOR)
     small = tf.raw_ops.ResizeBilinear(images=crop[None].astype(np.float32), size=[224, 224])[0].numpy()
     code = {}
-    for name, pixels in (("expression", small), ("shape", small), ("pose", crop.astype(np.float32))):
+    for name, values in (("expression", small), ("shape", small), ("pose", crop.astype(np.float32))):
         model = keras.models.load_model(networks / f"{name}.keras")
         mean = model.get_layer("mean_image")  # (x - mean) / scale of RGB
-        seen = pixels[..., ::-1] @ mean.get_weights()[0] + mean.get_weights()[1]
+        seen = values[..., ::-1] @ mean.get_weights()[0] + mean.get_weights()[1]
         cells = seen[: 4 * 56, : 4 * 56].reshape(4, 56, 4, 56, 3).mean((1, 3)).ravel()
         for head in HEADS[name]:
             layer = model.get_layer("pose_standardised" if head == "pose" else head)
@@ -184,6 +187,22 @@ def test_usage(
     assert not (tmp_path / "out").exists()
 
 
+def test_one_network_by_itself_is_shown_its_own_pixels(photos: Path, networks: Path, tmp_path: Path) -> None:
+    predictor = load(networks / "expression.keras")
+    photo = read_image(photos / "images/a.jpg")
+    expected = pixels.crop(photo, BOXES["a"], 224)
+    np.testing.assert_array_equal(predictor.crops(photo, [BOXES["a"]]), expected[None])
+    (face,) = predictor.predict(photo, BOXES["a"])
+    assert face.square == pixels.crop_square(BOXES["a"])
+    np.testing.assert_allclose(face.expression, predictor.model(expected[None])["expression"][0], atol=1e-5)
+    box = ",".join(map(str, BOXES["a"]))
+    whole = ["predict", str(photos / "images/a.jpg"), "--model", str(networks / "expression.keras"), "--box", box]
+    assert cli.main([*whole, "--format", "json", "--out", str(tmp_path)]) == 0
+    record = json.loads((tmp_path / "a.jpg.json").read_text())
+    np.testing.assert_allclose(record["faces"][0]["expression"], face.expression, atol=1e-5)
+    assert tuple(record["faces"][0]["crop"].values()) == face.square
+
+
 def test_networks_of_another_kind(networks: Path, basel_file: Path, tmp_path: Path) -> None:
     for name in HEADS:
         (tmp_path / f"{name}.keras").write_bytes((networks / "pose.keras").read_bytes())
@@ -204,3 +223,15 @@ def test_ply_is_written_as_the_release_writes_it() -> None:
     assert PlyWriter(triangles, 2).encode(vertices).decode() == f"{head[0]}{head[1]}{rows}3 0 1 0\n"
     colored = PlyWriter(triangles, 2, colors=True).encode(vertices, colors).decode()
     assert colored.splitlines()[-3] == "1.2346 -0.0000 2000.0000 255 0 127"
+
+
+def test_numbers_are_formatted_as_python_does() -> None:
+    ties = np.arange(-20_000, 20_000) / 1e4 + 0.00005  # near a half, some above it in binary, some below
+    exact = np.arange(-500, 500) / 2**5 + 2.0**-13
+    near = [0.0, -0.0, 1e-9, -1e-9, 0.99995, 9.99995, 99.99995, 999.99995, 9998.99995, -9998.99996, 1000, -10, 100.1]
+    others = RNG.uniform(-1, 1, 30_000) * 10.0 ** RNG.integers(-5, 4, 30_000)
+    values = np.concatenate([ties, exact, near, others])
+    values = values[: len(values) // 3 * 3].reshape(-1, 3)
+    for table in (values, values.astype(np.float32), np.array([[12345.6, -1, 2.5]])):
+        expected = "".join("%0.4f %0.4f %0.4f\n" % tuple(row) for row in table.tolist())  # noqa: UP031
+        assert lines(table).decode() == expected
