@@ -1,6 +1,6 @@
 /** Writes dist/: the page, everything in it from this folder and its packages. */
 
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
 
@@ -13,7 +13,7 @@ if (!existsSync("public/model.json")) {
 }
 rmSync(OUT, { recursive: true, force: true });
 mkdirSync(OUT);
-await build({
+const { metafile } = await build({
   entryPoints: ["src/main.js"],
   outdir: OUT,
   bundle: true,
@@ -27,6 +27,7 @@ await build({
   external: ["fs", "path", "crypto", "worker_threads", "perf_hooks", "util", "os", "ws", "module", "url"],
   plugins: [withoutThreads()],
   logLevel: "warning",
+  metafile: true,
 });
 cpSync("public", OUT, { recursive: true });
 for (const name of ["index.html", "style.css"]) cpSync(`src/${name}`, `${OUT}/${name}`);
@@ -46,20 +47,29 @@ function withoutThreads() {
   };
 }
 
-/** The licence texts of the packages whose code is in dist/. */
+/** The licence texts of the packages whose code is in dist/, and of no others. */
 function licences() {
-  const names = ["three", "@tensorflow/tfjs-core", "@tensorflow/tfjs-backend-wasm", "@tensorflow/tfjs-backend-cpu", "seedrandom", "long"];
-  const parts = names.map((name) => {
-    const folder = `node_modules/${name}`;
-    const { version, license } = JSON.parse(readFileSync(`${folder}/package.json`, "utf8"));
+  const inside = Object.values(metafile.outputs).flatMap(({ inputs }) =>
+    Object.entries(inputs).filter(([, { bytesInOutput }]) => bytesInOutput).map(([path]) => path),
+  );
+  const folder = (path) => path.match(/^node_modules\/(@[^/]+\/)?[^/]+/)?.[0];
+  const folders = new Set([...inside, WASM].map(folder).filter(Boolean));
+  const parts = [...folders].sort().map((folder) => {
+    const { name, version, license } = JSON.parse(readFileSync(`${folder}/package.json`, "utf8"));
     const file = readdirSync(folder).find((entry) => /^licen[cs]e/i.test(entry));
-    return `${name} ${version}: ${license}\n\n${file ? readFileSync(`${folder}/${file}`, "utf8") : ""}`;
+    // TensorFlow.js has no copy of its licence in its packages; this project's own is the same.
+    const path = file ? `${folder}/${file}` : license === "Apache-2.0" ? "../LICENSE" : null;
+    if (!path) throw new Error(`${name} is ${license} and has no licence file; its text has to be found.`);
+    return `${name} ${version}: ${license}\n\n${readFileSync(path, "utf8")}`;
   });
   return parts.join(`\n${"-".repeat(78)}\n\n`);
 }
 
 function report() {
-  const files = readdirSync(OUT).map((name) => [name, statSync(`${OUT}/${name}`).size, gzipSync(readFileSync(`${OUT}/${name}`)).length]);
+  const files = readdirSync(OUT).map((name) => {
+    const content = readFileSync(`${OUT}/${name}`);
+    return [name, content.length, gzipSync(content).length];
+  });
   for (const [name, size, packed] of files) console.log(`${name.padEnd(34)}${kib(size)}${kib(packed)} gzip`);
   const sum = (column) => files.reduce((total, file) => total + file[column], 0);
   console.log(`${"in all".padEnd(34)}${kib(sum(1))}${kib(sum(2))} gzip`);

@@ -4,6 +4,7 @@ import { defineConfig } from "@playwright/test";
 
 const PORT = Number(process.env.PORT ?? 47613);
 // A browser from the system, since Playwright's own is downloaded from elsewhere; CHROMIUM names another.
+const camera = resolve("../build/web-golden/camera.mjpeg");
 const installed = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(existsSync);
 
 export default defineConfig({
@@ -19,7 +20,7 @@ export default defineConfig({
       // As root, and in containers, Chromium's sandbox cannot start; WebGL is drawn by the CPU.
       args: [
         "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--use-fake-ui-for-media-stream",
-        "--use-fake-device-for-media-stream", `--use-file-for-fake-video-capture=${resolve("../build/web-golden/camera.mjpeg")}`,
+        "--use-fake-device-for-media-stream", `--use-file-for-fake-video-capture=${camera}`,
       ],
     },
   },

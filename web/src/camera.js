@@ -18,7 +18,9 @@ export async function openCamera(read, ended) {
       audio: false, video: { facingMode: "user", width: { ideal: 640 }, height: { ideal: 480 } },
     });
   } catch (error) {
-    if (error.name === "NotAllowedError") throw new CameraError("The camera was not allowed; the browser's settings for this page allow it.");
+    if (error.name === "NotAllowedError") {
+      throw new CameraError("The camera was not allowed; the browser's settings for this page can allow it.");
+    }
     if (error.name === "NotFoundError") throw new CameraError("No camera was found.");
     throw new CameraError(`The camera did not start (${error.message}).`);
   }

@@ -108,7 +108,8 @@ async function openPhoto(blob, name) {
     stage.show(bitmap, image.width, image.height);
     bitmap.close();
     $("draw").disabled = false;
-    photo = { name, image, found, detector: "BlazeFace", timing: { read: decoded - started, detect: detected - decoded } };
+    const timing = { read: decoded - started, detect: detected - decoded };
+    photo = { name, image, found, detector: "BlazeFace", timing };
     if (found.length) choose(0);
     else askForBox();
   } catch (error) {
@@ -119,7 +120,8 @@ async function openPhoto(blob, name) {
 /** The person draws the box: no face was found, or another one is meant. */
 function askForBox() {
   const none = !photo.found.length;
-  say(`${none ? `No face was found in ${photo.name}. ` : ""}Draw a box around a face, from forehead to chin: with the pointer, or with the arrow keys, then Enter.`);
+  const how = "with the pointer, or with the arrow keys, then Enter";
+  say(`${none ? `No face was found in ${photo.name}. ` : ""}Draw a box around a face, from forehead to chin: ${how}.`);
   forget();
   stage.openEditor((box) => {
     stage.closeEditor();
@@ -142,7 +144,7 @@ function choose(index) {
   showFace(true);
   const count = photo.found.length;
   const which = count > 1 ? `Face ${index + 1} of ${count}` : photo.detector ? "One face found" : "The face in the box";
-  say(`${which}: ${strongest(face.blendshapes)}.`);
+  say(`${which}: ${strongest(face.blendshapes)}. ${doubt(face.quality)}`.trim());
 }
 
 function showFace(ease) {
@@ -153,9 +155,17 @@ function showFace(ease) {
   $("ms-detect").textContent = milliseconds(timing.detect);
   $("ms-network").textContent = milliseconds(timing.network);
   $("ms-frame").textContent = milliseconds((timing.read ?? 0) + (timing.detect ?? 0) + timing.network);
+  $("quality").textContent = face.quality === null ? "not said" : face.quality.toFixed(2);
   showCrop(face.crop);
   $("save").disabled = false;
   drawFace(ease);
+}
+
+/** What a low quality means (docs/quality.md). */
+function doubt(quality) {
+  if (quality === null || quality >= 0.4) return "";
+  const why = quality < 0.2 ? "there is hardly a face" : "something may be in the way, or the face is small or turned";
+  return `Quality ${quality.toFixed(2)}: ${why}.`;
 }
 
 /** The mesh, on the photo and in 3D. `ease` is true, or not an event's: move there. */
@@ -180,7 +190,8 @@ let skinTriangles = null;
 function skin() {
   const { regions, regionNames, triangles } = predictor.faceModel;
   const shown = new Set(["skin", "lips", "eyelids", "brows", "nose"].map((name) => regionNames.indexOf(name)));
-  skinTriangles ??= triangles.filter((_, i) => [0, 1, 2].every((corner) => shown.has(regions[triangles[i - (i % 3) + corner]])));
+  const isShown = (first) => triangles.subarray(first, first + 3).every((vertex) => shown.has(regions[vertex]));
+  skinTriangles ??= triangles.filter((_, i) => isShown(i - (i % 3)));
   return skinTriangles;
 }
 
@@ -195,12 +206,18 @@ function showCrop({ width, height, data }) {
 
 async function startCamera() {
   say("Starting the camera…");
-  opening++;
+  const turn = ++opening;
+  $("camera").disabled = true;
   try {
-    stopCamera = await openCamera(readFrame, () => endCamera("The camera was taken away."));
+    const stop = await openCamera(readFrame, () => endCamera("The camera was taken away."));
+    if (turn !== opening) return stop(); // a photo was chosen meanwhile
+    stopCamera = stop;
   } catch (error) {
     return say(error instanceof CameraError ? error.message : `The camera did not start (${error.message}).`, true);
+  } finally {
+    $("camera").disabled = false;
   }
+  $("camera").focus();
   $("camera").textContent = "Stop the camera";
   $("camera").setAttribute("aria-pressed", "true");
   $("draw").disabled = true;

@@ -18,10 +18,11 @@ import { padV2Config } from "@tensorflow/tfjs-backend-wasm/dist/kernels/PadV2.js
 import { reluConfig } from "@tensorflow/tfjs-backend-wasm/dist/kernels/Relu.js";
 import { reshapeConfig } from "@tensorflow/tfjs-backend-wasm/dist/kernels/Reshape.js";
 import { resizeBilinearConfig } from "@tensorflow/tfjs-backend-wasm/dist/kernels/ResizeBilinear.js";
+import { sigmoidConfig } from "@tensorflow/tfjs-backend-wasm/dist/kernels/Sigmoid.js";
 
 const KERNELS = [
   addConfig, fusedConv2DConfig, fusedDepthwiseConv2DConfig, identityConfig, maxPoolConfig, meanConfig, multiplyConfig,
-  padV2Config, reluConfig, reshapeConfig, resizeBilinearConfig,
+  padV2Config, reluConfig, reshapeConfig, resizeBilinearConfig, sigmoidConfig,
 ];
 
 // The smallest module with a vector instruction: i32.const 0, i8x16.splat, drop.
@@ -116,6 +117,8 @@ export class Network {
         return this.#activate(options, run("Multiply", { a: x, b: y }));
       case "RELU":
         return run("Relu", { x });
+      case "LOGISTIC":
+        return run("Sigmoid", { x });
       case "MAX_POOL_2D":
         return this.#activate(options, run("MaxPool", { x }, options));
       case "PAD": {

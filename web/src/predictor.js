@@ -12,7 +12,7 @@ export class StartError extends Error {}
 /** Loads runtime, networks and face model from beside the page. Raises StartError. */
 export async function load() {
   if (!isSupported()) {
-    throw new StartError("This browser has no WebAssembly with SIMD, which the network runs on; one of 2023 or later has.");
+    throw new StartError("This browser lacks WebAssembly with SIMD, which the network needs; one of 2023 or later has it.");
   }
   const [about, network, blazeface, face] = await Promise.all([
     fetchFile("model.json").then((response) => response.json()),
@@ -21,7 +21,8 @@ export async function load() {
     fetchPacked("face.bin.gz"),
     startRuntime("tfjs-backend-wasm-simd.wasm"),
   ]);
-  return new Predictor(about, new Network(readGraph(network)), new Network(readGraph(blazeface)), new FaceModel(about, face));
+  const [reader, detector] = [network, blazeface].map((bytes) => new Network(readGraph(bytes)));
+  return new Predictor(about, reader, detector, new FaceModel(about, face));
 }
 
 export class Predictor {
@@ -50,17 +51,18 @@ export class Predictor {
   /**
    * The face in a box [x, y, w, h], px: forehead to chin and ear to ear.
    *
-   * @returns {{box, score, square, crop, expression: Float32Array, identity: Float32Array, pose: Float32Array,
+   * @returns {{box, score, quality, square, crop, expression: Float32Array, identity: Float32Array, pose: Float32Array,
    *   focal: number, center: number[], blendshapes: Object<string, number>}} units as in docs/face-json.md
    */
   read(image, box, score = null) {
     const { size, crop_factor: factor } = this.about.model;
     const seen = crop(image, box, size, factor);
-    const { expression, identity = null, pose = null } = this.#network.run(Float32Array.from(seen.data));
+    const outputs = this.#network.run(Float32Array.from(seen.data));
+    const { expression, identity = null, pose = null, quality } = outputs;
     if (!expression.every(Number.isFinite)) throw new Error("The network's answer is not finite; its file is broken.");
     const square = cropSquare(box, factor);
     return {
-      box, score, square, crop: seen, expression, identity, pose,
+      box, score, square, crop: seen, expression, identity, pose, quality: quality ? quality[0] : null,
       focal: this.about.nominal_focal * square.side,
       center: [square.x0 + square.side / 2, square.y0 + square.side / 2],
       blendshapes: this.faceModel.blendshapes(expression),
@@ -73,9 +75,11 @@ async function fetchFile(name) {
   try {
     response = await fetch(name);
   } catch {
-    throw new StartError(`${name} could not be loaded; the page has to be served, with all its files, by a web server.`);
+    throw new StartError(`${name} could not be loaded; the page has to come from a web server, with all its files.`);
   }
-  if (!response.ok) throw new StartError(`${name} could not be loaded (${response.status}); it has to lie beside the page.`);
+  if (!response.ok) {
+    throw new StartError(`${name} could not be loaded (${response.status}); it has to lie beside the page.`);
+  }
   return response;
 }
 

@@ -22,10 +22,11 @@ export function photoRecord(about, name, image, faces, detector, timing) {
   };
 }
 
-function faceRecord({ box, score, square, expression, blendshapes, identity, pose, focal, center }) {
+function faceRecord({ box, score, quality, square, expression, blendshapes, identity, pose, focal, center }) {
   return {
     box,
     score,
+    quality: quality && round(quality, 4),
     crop: { x: square.x0, y: square.y0, side: square.side },
     expression: Array.from(expression),
     blendshapes: Object.fromEntries(Object.entries(blendshapes).map(([key, weight]) => [key, round(weight, 6)])),

@@ -8,6 +8,7 @@ import { project } from "./face.js";
 
 // What is drawn, at most, px; the network reads the photo itself.
 const SHOWN = 1280;
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 export class Stage {
   #root;
@@ -95,11 +96,12 @@ export class Stage {
     const update = () => {
       this.#place(editor, box);
       const [x, y, w, h] = box.map(Math.round);
-      editor.setAttribute("aria-label", `Box at ${x}, ${y}, ${w} by ${h} pixels. Arrow keys move it, Shift and arrow keys change its size, Enter reads the face.`);
+      const keys = "Arrow keys move it, Shift and arrow keys change its size, Enter reads the face.";
+      editor.setAttribute("aria-label", `Box at ${x}, ${y}, ${w} by ${h} pixels. ${keys}`);
     };
     editor.addEventListener("keydown", (event) => {
       const step = Math.max(1, Math.min(width, height) / 50);
-      const [dx, dy] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key] ?? [0, 0];
+      const [dx, dy] = ARROWS[event.key] ?? [0, 0];
       if (!dx && !dy) return;
       event.preventDefault();
       const [x, y, w, h] = box;
@@ -112,18 +114,24 @@ export class Stage {
       if (event.button !== 0) return;
       event.preventDefault();
       const start = this.#point(event);
-      const move = (moved) => {
-        const end = this.#point(moved);
-        box = [Math.min(start[0], end[0]), Math.min(start[1], end[1]), Math.abs(end[0] - start[0]), Math.abs(end[1] - start[1])];
+      const over = new AbortController();
+      let moved = event.target === editor; // a press on the box takes it as it is
+      const move = (event) => {
+        const end = this.#point(event);
+        const [w, h] = [Math.abs(end[0] - start[0]), Math.abs(end[1] - start[1])];
+        if (w < 8 || h < 8) return;
+        moved = true;
+        box = [Math.min(start[0], end[0]), Math.min(start[1], end[1]), w, h];
         update();
       };
       const stop = () => {
-        this.#root.removeEventListener("pointermove", move);
-        if (box[2] >= 8 && box[3] >= 8) done(box);
+        over.abort();
+        if (moved) done(box);
       };
       this.#root.setPointerCapture(event.pointerId);
-      this.#root.addEventListener("pointermove", move);
-      this.#root.addEventListener("pointerup", stop, { once: true });
+      this.#root.addEventListener("pointermove", move, { signal: over.signal });
+      this.#root.addEventListener("pointerup", stop, { signal: over.signal });
+      this.#root.addEventListener("pointercancel", () => over.abort(), { signal: over.signal });
     };
     this.#root.classList.add("drawing");
     this.#root.addEventListener("pointerdown", drag);

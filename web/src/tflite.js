@@ -7,8 +7,8 @@
 
 const TYPES = { 0: "float32", 1: "float16", 2: "int32", 3: "uint8" };
 const OPERATORS = {
-  0: "ADD", 3: "CONV_2D", 4: "DEPTHWISE_CONV_2D", 6: "DEQUANTIZE", 9: "FULLY_CONNECTED", 17: "MAX_POOL_2D", 18: "MUL",
-  19: "RELU", 22: "RESHAPE", 23: "RESIZE_BILINEAR", 34: "PAD", 40: "MEAN", 53: "CAST",
+  0: "ADD", 3: "CONV_2D", 4: "DEPTHWISE_CONV_2D", 6: "DEQUANTIZE", 9: "FULLY_CONNECTED", 14: "LOGISTIC",
+  17: "MAX_POOL_2D", 18: "MUL", 19: "RELU", 22: "RESHAPE", 23: "RESIZE_BILINEAR", 34: "PAD", 40: "MEAN", 53: "CAST",
 };
 const ACTIVATIONS = { 0: "linear", 1: "relu", 3: "relu6" };
 const PADDINGS = { 0: "same", 1: "valid" };
@@ -39,7 +39,10 @@ export function readGraph(bytes) {
   const operators = graph.tables(3).map((operator) => {
     const code = codes[operator.int32(0)];
     const name = OPERATORS[code];
-    if (!name) throw new Error(`The model has the operator ${code} of TensorFlow Lite; only ${Object.values(OPERATORS).join(", ")} are run here.`);
+    if (!name) {
+      const known = Object.values(OPERATORS).join(", ");
+      throw new Error(`The model has the operator ${code} of TensorFlow Lite; only ${known} are run here.`);
+    }
     return { name, inputs: operator.ints(1), outputs: operator.ints(2), options: options(name, operator.table(4)) };
   });
   return { tensors, inputs: graph.ints(1), outputs: graph.ints(2), operators };
@@ -50,11 +53,11 @@ function options(name, from) {
   if (!from) return {};
   switch (name) {
     case "CONV_2D":
-      return { ...sliding(from), activation: ACTIVATIONS[from.int8(3)], dilations: [from.int32(5, 1), from.int32(4, 1)] };
+      return { ...sliding(from, 3), dilations: [from.int32(5, 1), from.int32(4, 1)] };
     case "DEPTHWISE_CONV_2D":
-      return { ...sliding(from), activation: ACTIVATIONS[from.int8(4)], dilations: [from.int32(6, 1), from.int32(5, 1)] };
+      return { ...sliding(from, 4), dilations: [from.int32(6, 1), from.int32(5, 1)] };
     case "MAX_POOL_2D":
-      return { ...sliding(from), filterSize: [from.int32(4), from.int32(3)], activation: ACTIVATIONS[from.int8(5)] };
+      return { ...sliding(from, 5), filterSize: [from.int32(4), from.int32(3)] };
     case "ADD":
     case "MUL":
     case "FULLY_CONNECTED":
@@ -68,7 +71,14 @@ function options(name, from) {
   }
 }
 
-const sliding = (from) => ({ pad: PADDINGS[from.int8(0)], strides: [from.int32(2), from.int32(1)] });
+/** What convolutions and pools have in common; `activation` is the number of that field. */
+function sliding(from, activation) {
+  return {
+    pad: PADDINGS[from.int8(0)],
+    strides: [from.int32(2), from.int32(1)],
+    activation: ACTIVATIONS[from.int8(activation)],
+  };
+}
 
 function numbers(data, type) {
   // A copy, since the bytes may lie at an odd address.

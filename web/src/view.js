@@ -6,10 +6,12 @@ import {
 } from "three";
 
 const COLORS = {
-  lips: "#b97b70", eyes: "#f4f2ee", teeth: "#f3efe6", tongue: "#b4766c", "mouth interior": "#7c3f3c", eyelashes: "#3b2f2a",
+  lips: "#b97b70", eyes: "#f4f2ee", teeth: "#f3efe6", tongue: "#b4766c", "mouth interior": "#7c3f3c",
+  eyelashes: "#3b2f2a",
 };
 const SKIN = "#d6ab94";
 const FACE = new Set(["skin", "lips", "eyelids", "brows", "nose"]); // what the view is centred on
+const ARROWS = { ArrowLeft: [-0.15, 0], ArrowRight: [0.15, 0], ArrowUp: [0, -0.15], ArrowDown: [0, 0.15] }; // rad
 const EASE_MS = 350;
 const DISTANCE = 900; // mm, as the nominal camera's
 const VIEW_ANGLE = 18; // degrees, the height of the picture: 285 mm
@@ -120,7 +122,7 @@ export class View {
       if (canvas.hasPointerCapture(event.pointerId)) turn(event.movementX / 120, event.movementY / 120);
     });
     canvas.addEventListener("keydown", (event) => {
-      const step = { ArrowLeft: [-0.15, 0], ArrowRight: [0.15, 0], ArrowUp: [0, -0.15], ArrowDown: [0, 0.15] }[event.key];
+      const step = ARROWS[event.key];
       if (!step) return;
       event.preventDefault();
       turn(...step);

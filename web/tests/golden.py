@@ -58,11 +58,14 @@ def main(folder: Path) -> None:
                 "square": face.square,
                 "expression": face.expression.tolist(),
                 "pose": face.pose.tolist(),
+                "quality": face.quality,
                 "blendshapes": face.blendshapes,
                 "crop": base64.b64encode(predictor.crops(expnet_tf.read_image(folder / name), [face.box])).decode(),
             }
             for face in faces
         ]
+    # More pixels than are read, in few bytes.
+    Image.new("1", (8000, 7000)).save(folder / "pixels.png")
     # A camera for the browser: frames one after another are Motion JPEG.
     (folder / "camera.mjpeg").write_bytes((folder / "sample.jpg").read_bytes() * 30)
     (folder / "golden.json").write_text(json.dumps(answers))
