@@ -3,6 +3,7 @@
 #   make demo      install, then predict, export and verify on the photo in the project
 #   make test      install, then the tests        make lint    ruff and mypy
 #   make lock      solve requirements.lock anew   make wheel   dist/*.whl
+#   make docs      the documentation site, in build/site; open build/site/index.html
 #   make web       web/dist, the page in the browser (needs node 20 or newer with npm)
 #   make web-test  the page in headless Chromium (CHROMIUM=... names one)
 #   make clean     remove what was built, not .venv
@@ -17,7 +18,7 @@ LOCKFLAGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: install demo test lint lock wheel web web-test clean
+.PHONY: install demo test lint lock wheel web web-test clean docs
 .DEFAULT_GOAL := install
 
 install: $(VENV)/.installed
@@ -73,6 +74,12 @@ web/node_modules/.package-lock.json: web/package-lock.json
 web-test: web
 	@$(BIN)/python web/tests/golden.py build/web-golden
 	@cd web && npm test
+
+# Strict: a warning is an error. Needs no network.
+docs: install
+	@$(BIN)/python tools/docs_site.py
+	@$(BIN)/zensical build --config-file mkdocs.yml --clean --strict
+	@$(BIN)/python tools/check_site.py build/site
 
 clean:
 	rm -rf web/dist web/public web/node_modules
