@@ -1,11 +1,10 @@
-"""What the benchmarks of serving share: `expnet serve` on cores of its own, its processes, and the bare runtime there.
+"""What the benchmarks of serving share: `expnet serve` on cores of its own, and what its processes take.
 
 Linux only: which core a process runs on and what memory it has are read and set as Linux has them.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import platform
 import shutil
@@ -15,23 +14,16 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-import cv2
-import numpy as np
-
 from expnet_tf.export import MANIFEST
-from expnet_tf.export.runners import RUNNERS, Runner
 
 NAME = "expnet"  # of the model in the repositories made here
-_PAGE = os.sysconf("SC_PAGE_SIZE")
-Outputs = dict[str, np.ndarray]
+_PAGE, _TICKS = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
 
 
 class Cores(NamedTuple):
@@ -79,13 +71,6 @@ def put(export: Path, file: str, base: Path, version: int = 1) -> Path:
         shutil.copy(export / name, scratch)
     scratch.rename(folder)
     return folder
-
-
-def blobs(count: int, side: int) -> np.ndarray:
-    """uint8 [count, side, side, 3]: smooth, all different, and to the network all different faces."""
-    coarse = np.random.default_rng(0).uniform(0, 255, (count, 5, 5, 3))
-    large = [cv2.resize(one, (side, side), interpolation=cv2.INTER_CUBIC) for one in coarse]
-    return np.clip(np.stack(large), 0, 255).astype(np.uint8)
 
 
 class Served:
@@ -167,6 +152,12 @@ def resident(pid: int) -> float:
     return sum(int(words[1]) for words in pages if words) * _PAGE / 1e6
 
 
+def cpu(pid: int) -> float:
+    """Seconds of CPU that the process and all that are now below it have used, to 10 ms."""
+    texts = (_read(f"/proc/{one}/stat").rpartition(b")")[2].split() for one in processes(pid))
+    return sum(int(words[11]) + int(words[12]) for words in texts if words) / _TICKS
+
+
 def _read(path: str) -> bytes:
     try:
         return Path(path).read_bytes()
@@ -208,62 +199,3 @@ class Memory:
     ) -> None:
         self._end.set()
         self._thread.join()
-
-
-class Bare:
-    """The bare runtime in a process on `cores`: one runner and one thread a core, as the server has workers."""
-
-    def __init__(self, artifact: Path, cores: tuple[int, ...]) -> None:
-        self.threads = len(cores)
-        self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _load, (artifact, cores))
-        self.runtime: str = self._pool.submit(_runtime).result()
-
-    def outputs(self, images: np.ndarray) -> Outputs:
-        return self._pool.submit(_outputs, images).result()
-
-    def loop(self, images: np.ndarray, seconds: float) -> list[float]:
-        """Seconds of every call with these images, by all threads."""
-        return self._pool.submit(_loop, images, seconds).result()
-
-    def __enter__(self) -> Bare:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._pool.shutdown()
-
-
-_runners: list[Runner] = []  # of the process of a Bare
-
-
-def _load(artifact: Path, cores: tuple[int, ...]) -> None:
-    os.sched_setaffinity(0, cores)
-    kind = {".onnx": "onnxruntime", ".tflite": "litert"}[artifact.suffix]
-    _runners.extend(RUNNERS[kind](artifact) for _ in cores)
-
-
-def _runtime() -> str:
-    return f"{_runners[0].name} {_runners[0].version}"
-
-
-def _outputs(images: np.ndarray) -> Outputs:
-    return _runners[0].run(images)
-
-
-def _loop(images: np.ndarray, seconds: float) -> list[float]:
-    times: list[float] = []
-
-    def ask(runner: Runner) -> None:
-        runner.run(images)
-        end = time.perf_counter() + seconds
-        while (start := time.perf_counter()) < end:
-            runner.run(images)
-            times.append(time.perf_counter() - start)
-
-    threads = [threading.Thread(target=ask, args=(runner,)) for runner in _runners]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return times

@@ -9,7 +9,7 @@ The server has one half of the cores, this generator the other, and the bare run
 the server, with as many threads as the server has workers. Everything is measured in turns, `seconds` a round; ratios
 are the median over the rounds of throughput over throughput, so that a busy machine shows in both. What batching gains
 is measured with a second server, whose batches have one image. No limit is reached. The last column is how much of its
-one core the generator used: near 100% it is what is measured.
+one core the generator used: near 100% it is what is measured. CPU ms are those of all the server's processes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from served import Bare, Served, machine, put, split
+from served import Served, cpu, machine, put, split
+from serving_bare import Bare
 from serving_load import Clients, Known, closed_loop, photo_body, photo_message
 
 CONCURRENCY = (1, 4, 16, 64)
@@ -43,6 +44,7 @@ class Cell(NamedTuple):
     rate: float  # images a second
     times: list[float]  # s a request
     batch: float  # images a run of the network; NaN where it is not counted
+    cpu: float  # s a face, of the server's processes
     busy: float  # of the generator's one core
 
 
@@ -61,14 +63,17 @@ async def batches(clients: Clients) -> np.ndarray:
     return np.array([values.get(f"expnet_batch_size_{what}", np.nan) for what in ("sum", "count")])
 
 
-async def cell(clients: Clients, ask: Callable[[int], Awaitable[object]], row: Row, seconds: float) -> Cell:
+async def cell(
+    server: Served, clients: Clients, ask: Callable[[int], Awaitable[object]], row: Row, seconds: float
+) -> Cell:
     asks = [functools.partial(ask, client) for client in range(row.clients)]
     await asyncio.gather(*(one() for one in asks))  # every connection once
-    before, cpu, start = await batches(clients), time.process_time(), time.perf_counter()
+    before, used, own, start = await batches(clients), cpu(server.pid), time.process_time(), time.perf_counter()
     rate, times = await closed_loop(asks, seconds)
-    busy = (time.process_time() - cpu) / (time.perf_counter() - start)
+    busy = (time.process_time() - own) / (time.perf_counter() - start)
+    used = (cpu(server.pid) - used) / (len(times) * row.faces)
     images, runs = await batches(clients) - before
-    return Cell(rate * row.faces, times, images / runs if runs else np.nan, busy)
+    return Cell(rate * row.faces, times, images / runs if runs else np.nan, used, busy)
 
 
 def ways(clients: Clients, alone: Clients, known: dict[int, Known]) -> dict[tuple[str, int], Callable]:
@@ -109,19 +114,25 @@ async def measure(server: Served, single: Served, bare: Bare, side: int, options
         for _ in range(options.rounds):
             for count in CONCURRENCY:
                 for faces in ROWS:
-                    times = bare.loop(known[faces].images[0], options.seconds)
+                    times, used = bare.loop(known[faces].images[0], options.seconds)
                     rate = bare.threads * len(times) / sum(times) * faces
-                    measured.setdefault(Row(BARE, faces, count), []).append(Cell(rate, times, faces, np.nan))
+                    alike = Cell(rate, times, faces, used / (len(times) * faces), np.nan)
+                    measured.setdefault(Row(BARE, faces, count), []).append(alike)
                     for (way, many), ask in asks.items():
                         if many == faces:
                             row = Row(way, faces, count)
-                            to = alone if way == ALONE else clients
-                            measured.setdefault(row, []).append(await cell(to, ask, row, options.seconds))
+                            to = (single, alone) if way == ALONE else (server, clients)
+                            measured.setdefault(row, []).append(await cell(*to, ask, row, options.seconds))
     return measured
 
 
 def ratio(ours: list[Cell], theirs: list[Cell]) -> float:
     return statistics.median(one.rate / other.rate for one, other in zip(ours, theirs, strict=True))
+
+
+def cpu_ratio(ours: list[Cell], theirs: list[Cell]) -> float:
+    """Faces for a second of CPU over faces for a second of CPU."""
+    return statistics.median(other.cpu / one.cpu for one, other in zip(ours, theirs, strict=True))
 
 
 def milliseconds(cells: list[Cell], quantile: float) -> float:
@@ -130,8 +141,9 @@ def milliseconds(cells: list[Cell], quantile: float) -> float:
 
 def tables(measured: dict[Row, list[Cell]], threads: int) -> str:
     lines = [
-        "| way | faces | clients | faces/s | of the bare runtime | p50 ms | p99 ms | images a batch | generator |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| way | faces | clients | faces/s | of the bare runtime | p50 ms | p99 ms | images a batch | CPU ms a face "
+        "| generator |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     order = list(dict.fromkeys(row.way for row in measured))
     for row in sorted(measured, key=lambda row: (row.faces, order.index(row.way), row.clients)):
@@ -142,11 +154,12 @@ def tables(measured: dict[Row, list[Cell]], threads: int) -> str:
             cells = [one for count in CONCURRENCY for one in measured[Row(BARE, row.faces, count)]]
         share = 1.0 if row.way == BARE else ratio(cells, measured[Row(BARE, row.faces, row.clients)])
         rate = statistics.median(one.rate for one in cells)
-        batch, busy = (np.median([getattr(one, name) for one in cells]) for name in ("batch", "busy"))
+        batch, used, busy = (np.median([getattr(one, name) for one in cells]) for name in ("batch", "cpu", "busy"))
         told = f"{threads} in a loop" if row.way == BARE else str(row.clients)
+        own = "" if np.isnan(busy) else f"{busy:.0%}"
         lines.append(
             f"| {row.way} | {row.faces} | {told} | {rate:,.0f} | {share:.0%} | {milliseconds(cells, 0.5):.1f} | "
-            f"{milliseconds(cells, 0.99):.1f} | {batch:.1f} | {'' if np.isnan(busy) else f'{busy:.0%}'} |"
+            f"{milliseconds(cells, 0.99):.1f} | {batch:.1f} | {1000 * used:.2f} | {own} |"
         )
     return "\n".join(lines)
 
@@ -155,11 +168,13 @@ def findings(measured: dict[Row, list[Cell]]) -> str:
     shares = {n: ratio(measured[Row("gRPC, crops", 32, n)], measured[Row(BARE, 32, n)]) for n in CONCURRENCY}
     over = milliseconds(measured[Row("gRPC, crops", 1, 1)], 0.5) - milliseconds(measured[Row(BARE, 1, 1)], 0.5)
     gains = [(n, ratio(measured[Row("gRPC, crops", 1, n)], measured[Row(ALONE, 1, n)])) for n in (16, 64)]
+    by_cpu = [cpu_ratio(measured[Row("gRPC, crops", 32, n)], measured[Row(BARE, 32, n)]) for n in CONCURRENCY]
     reached = [n for n, share in shares.items() if share >= AIM]
     return (
         f"Requests of 32 faces: {', '.join(f'{share:.0%}' for share in shares.values())} of the bare runtime at "
         f"{', '.join(map(str, CONCURRENCY))} clients; the aim of {AIM:.0%} is "
-        + (f"reached at {', '.join(map(str, reached))}. " if reached else "missed. ")
+        + (f"reached at {', '.join(map(str, reached))}" if reached else "missed")
+        + f"; by CPU time, which a busy machine changes less, {', '.join(f'{share:.0%}' for share in by_cpu)}. "
         + f"Single faces: {over:.2f} ms a request more than "
         "the bare runtime, at one client; batches of up to 32 give "
         + " and ".join(f"{gain:.2f} times the throughput of --max-batch 1 at {n} clients" for n, gain in gains)

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from served import NAME, Bare, Memory, Served, machine, processes, put, split
+from served import NAME, Memory, Served, machine, processes, put, split
+from serving_bare import Bare
 from serving_load import Known
 
 from expnet_tf.serving.errors import ServingError
@@ -85,8 +86,7 @@ def main() -> int:
             known = Known(bare, options.side, 1)
         server = stack.enter_context(Served(base, cores.server))
         before, start = set(processes(server.pid)), time.perf_counter()
-        memory = stack.enter_context(Memory(server.pid))
-        with ThreadPoolExecutor(ATTACKERS) as pool:
+        with Memory(server.pid) as memory, ThreadPoolExecutor(ATTACKERS) as pool:
             parts = list(pool.map(lambda first: attack(server, known, options, first), range(ATTACKERS)))
         seconds, after = time.perf_counter() - start, set(processes(server.pid))
         faults = [fault for part in parts for fault in part.faults]

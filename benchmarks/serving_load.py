@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import math
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -15,9 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
+import cv2
 import grpc
 import numpy as np
-from served import NAME, Bare, Outputs, blobs
+from served import NAME
+from serving_bare import Bare, Outputs
 
 import expnet_tf
 from expnet_tf.export.tolerances import FLOAT32
@@ -29,6 +32,13 @@ PREDICT = "/tensorflow.serving.PredictionService/Predict"
 PHOTO = Path(expnet_tf.__file__).parent / "assets" / "astronaut.jpg"
 BOX = (190.0, 60.0, 110.0, 150.0)
 _SAME = FLOAT32.max_dz_sigma  # batches of other sizes sum in another order
+
+
+def blobs(count: int, side: int) -> np.ndarray:
+    """uint8 [count, side, side, 3]: smooth, all different, and to the network all different faces."""
+    coarse = np.random.default_rng(0).uniform(0, 255, (count, 5, 5, 3))
+    large = [cv2.resize(one, (side, side), interpolation=cv2.INTER_CUBIC) for one in coarse]
+    return np.clip(np.stack(large), 0, 255).astype(np.uint8)
 
 
 class Known:
@@ -152,12 +162,19 @@ class Tally:
     said: dict[str, str] = field(default_factory=dict)  # the first message of each code
     wrong: int = 0  # answers that are not the right ones
     version: int = 0  # that the last answer over gRPC came from
+    last: float = math.inf  # s of the clock, when the last one was answered
+    gap: float = 0.0  # s, the longest time without an answer
 
     def add(self, code: str, seconds: float, right: bool = True, message: str = "") -> None:
         self.codes[code] += 1
         self.said.setdefault(code, message)
         self.wrong += not right
-        (self.seconds if code in ("OK", "200") else self.refused).append(seconds)
+        if code not in ("OK", "200"):
+            self.refused.append(seconds)
+            return
+        self.seconds.append(seconds)
+        now = time.perf_counter()
+        self.last, self.gap = now, max(self.gap, now - self.last)
 
     def __str__(self) -> str:
         return ", ".join(f"{code} {count:,}" for code, count in sorted(self.codes.items())) or "none"

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from served import Bare, Memory, Served, machine, put, split, workers
+from served import Memory, Served, machine, put, split, workers
+from serving_bare import Bare
 from serving_load import Clients, Known, Tally, ask_known, closed_loop, open_loop
 
 CLIENTS = 16  # connections, and clients of the closed loop

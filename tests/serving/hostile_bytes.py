@@ -20,10 +20,10 @@ def noise(rng: random.Random, most: int) -> bytes:
     return rng.randbytes(rng.randint(0, most))
 
 
-def flip(rng: random.Random, data: bytes) -> bytes:
-    """Up to eight bits of it, half of the time in its head, where lengths and types are."""
+def flip(rng: random.Random, data: bytes, most: int = 8) -> bytes:
+    """Up to `most` bits of it, half of the time in its head, where lengths and types are."""
     made = bytearray(data)
-    for _ in range(rng.randint(1, 8)):
+    for _ in range(rng.randint(1, most)):
         if made:
             at = rng.randrange(min(len(made), 128) if rng.random() < 0.5 else len(made))
             made[at] ^= 1 << rng.randrange(8)

@@ -6,7 +6,7 @@ import random
 import struct
 from typing import NamedTuple
 
-from hostile_bytes import NUMBERS, box, damaged, noise, photo
+from hostile_bytes import NUMBERS, box, damaged, flip, noise, photo
 
 from expnet_tf.serving import protocol as pb
 
@@ -40,7 +40,15 @@ def request(rng: random.Random, model: str, side: int) -> Call:
         return Call("gRPC other methods", *_other(rng, model), _metadata(rng))
     message = _predict(rng, model, side)
     if kind == "bytes":
-        data = noise(rng, 500) if rng.random() < 0.1 else damaged(rng, message.SerializeToString())
+        data = message.SerializeToString()
+        # One bit often leaves a message that can be read; more seldom do.
+        match rng.randrange(8):
+            case 0:
+                data = noise(rng, 500)
+            case 1 | 2:
+                data = damaged(rng, data)
+            case _:
+                data = flip(rng, data, 1)
         return Call("gRPC bytes", PREDICT, [data])
     if kind == "stream":
         return Call("gRPC messages", PREDICT, [message.SerializeToString()] * rng.choice((0, 2, 3)))
