@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,9 +35,28 @@ def reason(path: Path) -> str:
     return f"{path} holds no video track; {ACCEPTED}."
 
 
+def cut_off(path: Path) -> bool | None:
+    """Whether an MP4 or MOV file ends within one of its boxes; None: it is neither, and does not tell."""
+    with path.open("rb") as file:
+        if file.read(8)[4:] not in (b"ftyp", b"moov", b"mdat", b"wide", b"free"):
+            return None
+        end = path.stat().st_size
+        return any(at + size > end for _, at, size in _boxes(end, file))
+
+
 def _index(path: Path, file: BinaryIO) -> bytes | None:
     """The moov box of an MP4 or MOV file; None where it is missing or cut off."""
-    end, at = path.stat().st_size, 0
+    end = path.stat().st_size
+    for kind, at, size in _boxes(end, file):
+        if kind == b"moov":
+            file.seek(at)
+            return file.read(min(size, _MAX_INDEX)) if at + size <= end else None
+    return None
+
+
+def _boxes(end: int, file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+    """The boxes of the file: kind, start and length as they are stated, the last perhaps beyond the end."""
+    at = 0
     while at + 8 <= end:
         file.seek(at)
         size, kind = struct.unpack(">I4s", file.read(8))
@@ -45,9 +65,7 @@ def _index(path: Path, file: BinaryIO) -> bytes | None:
             size = struct.unpack(">Q", extended)[0] if len(extended) == 8 else 0
         elif size == 0:  # up to the end of the file
             size = end - at
-        if size < 8 or (kind == b"moov" and at + size > end):
-            return None
-        if kind == b"moov":
-            return file.read(min(size, _MAX_INDEX))
+        if size < 8:
+            return
+        yield kind, at, size
         at += size
-    return None

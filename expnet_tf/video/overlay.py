@@ -7,7 +7,6 @@ not; WebM is VP8, which browsers show, at ten times the price.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -152,7 +151,6 @@ def write_overlay(
 
 def open_writer(path: Path, rate: float, size: tuple[int, int]) -> cv2.VideoWriter:
     """A film of size (width, height) px. Raises VideoError."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     code = cv2.VideoWriter.fourcc(*CODECS[path.suffix])
     writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, code, rate, size)
     if not writer.isOpened():

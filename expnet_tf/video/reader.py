@@ -20,7 +20,10 @@ import cv2
 import numpy as np
 
 from expnet_tf.image import MAX_PIXELS
-from expnet_tf.video.container import ACCEPTED, reason
+from expnet_tf.video.container import ACCEPTED, cut_off, reason
+
+# FFmpeg's own lines on standard error: what is wrong is told here, once. OpenCV reads this with its first film.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 # Refused packets in a row after which the file is taken to have ended: the decoder does not tell the two apart.
 MAX_REFUSED = 250
@@ -126,16 +129,20 @@ class VideoFile:
                     else:
                         yield Dropped(index, 1, "could not be converted")
                 index += 1
-            # Matroska and AVI state a duration, and the number of frames is worked out of it: not exact.
             missing = (self.facts.frames or 0) - index
-            if missing > 2 + index // 50:
+            if missing > 0 and self._cut_off(missing, index):
                 yield Dropped(max(index, start), missing, f"not in the file, which says it has {self.facts.frames}")
         finally:
             capture.release()
 
+    def _cut_off(self, missing: int, index: int) -> bool:
+        """Whether frames that the file counts are missing because its end is."""
+        cut = cut_off(self.path)
+        # MP4: or else somebody trimmed the film, and its player shows no more. Others state a duration, from which
+        # the number of frames is worked out: not exact.
+        return cut if cut is not None else missing > 2 + index // 50
+
     def _open(self) -> cv2.VideoCapture:
-        # FFmpeg's own lines on standard error: what is wrong is told here, once.
-        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
         with _silent():
             # One thread: FFmpeg's frame threads hold as many frames as there are cores.
             capture = cv2.VideoCapture(str(self.path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
