@@ -9,10 +9,11 @@ import { readGraph } from "./tflite.js";
 /** This browser cannot run the networks, or a file of the page did not arrive; one sentence. */
 export class StartError extends Error {}
 
-/** Loads runtime, networks and face model from beside the page. Raises StartError. */
+/** Loads runtime, networks and face model from beside the page; raises StartError. */
 export async function load() {
   if (!isSupported()) {
-    throw new StartError("This browser lacks WebAssembly with SIMD, which the network needs; one of 2023 or later has it.");
+    const message = "This browser lacks WebAssembly with SIMD, which the network needs; those of 2023 and later have it.";
+    throw new StartError(message);
   }
   const [about, network, blazeface, face] = await Promise.all([
     fetchFile("model.json").then((response) => response.json()),
