@@ -205,6 +205,17 @@ def test_check_site_finds_what_is_wrong(tmp_path: Path) -> None:
     ]
 
 
+def test_comments_of_fields_are_their_documentation() -> None:
+    griffe = pytest.importorskip("griffe", reason="griffe, of the extra docs, is not installed")
+    extensions = griffe.load_extensions(str(ROOT / "docs/site/field_comments.py"))
+    options = {"search_paths": [ROOT], "extensions": extensions, "allow_inspection": False}
+    face = griffe.load("expnet_tf.predictor", **options)["Face"]
+    assert face["expression"].docstring.value == "float32 [29], sigma units"
+    model = griffe.load("expnet_tf.morphable", **options)["MorphableModel"]
+    assert "iBUG order" in model["landmark_ids"].docstring.value  # the comment is above the field
+    assert model["decode"].docstring.value.startswith("Codes -> vertices")
+
+
 def test_gallery_is_what_the_face_model_says() -> None:
     model = open_face()
     assert (ROOT / "docs/components.md").read_text() == component_gallery.page(model)

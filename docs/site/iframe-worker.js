@@ -29,16 +29,20 @@ if (location.protocol === "file:") {
       return loaded;
     }
 
+    // As between a page and a worker: what arrives is a copy, and it arrives later.
     answer(data) {
-      const message = new MessageEvent("message", { data });
-      this.dispatchEvent(message);
-      if (this.onmessage) this.onmessage(message);
+      const message = new MessageEvent("message", { data: structuredClone(data) });
+      setTimeout(() => {
+        this.dispatchEvent(message);
+        if (this.onmessage) this.onmessage(message);
+      });
     }
 
     postMessage(data) {
+      const copy = structuredClone(data);
       this.ready.then(() => {
         const inside = this.frame.contentWindow;
-        inside.dispatchEvent(new inside.MessageEvent("message", { data }));
+        inside.dispatchEvent(new inside.MessageEvent("message", { data: copy }));
       });
     }
 
