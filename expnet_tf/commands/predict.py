@@ -124,7 +124,7 @@ def run(options: argparse.Namespace) -> int:
     if predict_video.wanted(options):
         return predict_video.run(options, _detector)
     if not options.photos:
-        raise UsageError("no photo is named; PHOTO, DIR, GLOB, VIDEO or --camera is expected.")
+        raise UsageError("no photo is named; required: PHOTO|DIR|GLOB, a video, --camera or --pipeline.")
     _check(options)
     root = folder(options.out)
     try:
