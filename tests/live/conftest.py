@@ -1,7 +1,7 @@
 """What the tests of `expnet live` share: a clip, the shipped model, and a server on loopback."""
 
-import asyncio
 import contextlib
+import struct
 from pathlib import Path
 
 import cv2
@@ -37,22 +37,62 @@ def predictor():
     return expnet_tf.load()
 
 
-@contextlib.asynccontextmanager
-async def serving(**given):
-    """A started server and its port: `async with serving() as (server, port)`."""
+@pytest.fixture
+def serving():
+    """Gives a started server and its port: `async with serving() as (server, port)`."""
     from expnet_tf.live.doors import Doors
     from expnet_tf.live.server import Server, bound
 
-    doors = Doors("127.0.0.1", given.pop("origins", ()), given.pop("token", None))
-    server, listening = Server(doors, given.pop("clients", 8), **given), bound("127.0.0.1", 0)
-    await server.start(listening)
-    try:
-        yield server, listening.getsockname()[1]
-    finally:
-        await server.stop()
-        listening.close()
+    @contextlib.asynccontextmanager
+    async def started(**given):
+        doors = Doors("127.0.0.1", given.pop("origins", ()), given.pop("token", None))
+        server, listening = Server(doors, given.pop("clients", 8), **given), bound("127.0.0.1", 0)
+        await server.start(listening)
+        try:
+            yield server, listening.getsockname()[1]
+        finally:
+            await server.stop()
+            listening.close()
+
+    return started
 
 
-def in_loop(work):
-    """Runs a coroutine, for at most 30 s."""
-    return asyncio.run(asyncio.wait_for(work, 30))
+@pytest.fixture
+def decoded():
+    return _decoded
+
+
+def _decoded(packet: bytes) -> list[tuple]:
+    """The messages of a bundle, each as (address, *values), after OSC 1.0."""
+    assert len(packet) % 4 == 0
+    assert packet[:16] == b"#bundle\0\0\0\0\0\0\0\0\1"
+    found, at = [], 16
+    while at < len(packet):
+        (size,) = struct.unpack_from(">i", packet, at)
+        found.append(_message(packet[at + 4 : at + 4 + size]))
+        at += 4 + size
+    assert at == len(packet)
+    return found
+
+
+def _message(data: bytes) -> tuple:
+    address, at = _text(data, 0)
+    tags, at = _text(data, at)
+    assert tags[0] == ","
+    values = [address]
+    for tag in tags[1:]:
+        if tag == "s":
+            value, at = _text(data, at)
+        else:
+            (value,) = struct.unpack_from({"i": ">i", "f": ">f"}[tag], data, at)
+            at += 4
+        values.append(value)
+    assert at == len(data)
+    return tuple(values)
+
+
+def _text(data: bytes, at: int) -> tuple[str, int]:
+    end = data.index(b"\0", at)
+    after = at + (end - at) // 4 * 4 + 4
+    assert not data[end:after].strip(b"\0")
+    return data[at:end].decode(), after

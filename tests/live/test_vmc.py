@@ -1,7 +1,6 @@
 """VMC: packets as a real socket receives them, decoded by a decoder of its own; and Unity's coordinates."""
 
 import socket
-import struct
 
 import numpy as np
 import pytest
@@ -22,43 +21,7 @@ MESSAGE = {
 }
 
 
-def decoded(packet: bytes) -> list[tuple]:
-    """The messages of a bundle, each as (address, *values), after OSC 1.0."""
-    assert len(packet) % 4 == 0
-    assert packet[:16] == b"#bundle\0\0\0\0\0\0\0\0\1"
-    found, at = [], 16
-    while at < len(packet):
-        (size,) = struct.unpack_from(">i", packet, at)
-        found.append(_message(packet[at + 4 : at + 4 + size]))
-        at += 4 + size
-    assert at == len(packet)
-    return found
-
-
-def _message(data: bytes) -> tuple:
-    address, at = _text(data, 0)
-    tags, at = _text(data, at)
-    assert tags[0] == ","
-    values = [address]
-    for tag in tags[1:]:
-        if tag == "s":
-            value, at = _text(data, at)
-        else:
-            (value,) = struct.unpack_from({"i": ">i", "f": ">f"}[tag], data, at)
-            at += 4
-        values.append(value)
-    assert at == len(data)
-    return tuple(values)
-
-
-def _text(data: bytes, at: int) -> tuple[str, int]:
-    end = data.index(b"\0", at)
-    after = at + (end - at) // 4 * 4 + 4
-    assert not data[end:after].strip(b"\0")
-    return data[at:end].decode(), after
-
-
-def test_what_a_receiver_gets():
+def test_what_a_receiver_gets(decoded):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
         receiver.bind(("127.0.0.1", 0))
         receiver.settimeout(5)
@@ -81,7 +44,7 @@ def test_what_a_receiver_gets():
     np.testing.assert_allclose([weight for _, weight in values], list(WEIGHTS.values()), rtol=1e-6)
 
 
-def test_nobody():
+def test_nobody(decoded):
     (packet,) = packets({"time": 2.0, "faces": []})
     assert decoded(packet) == [("/VMC/Ext/OK", 1, 3, 0, 0), ("/VMC/Ext/T", 2.0)]
 
@@ -118,14 +81,14 @@ def test_any_rotation_is_the_mirrored_one():
         np.testing.assert_allclose(turned, mirror @ rotation_matrix(vector) @ mirror, atol=1e-9)
 
 
-def test_python_osc_reads_the_same():
+def test_python_osc_reads_the_same(decoded):
     osc_bundle = pytest.importorskip("pythonosc.osc_bundle", reason="python-osc is not installed")
     for packet in packets(MESSAGE):
         read = [(one.address, *one.params) for one in osc_bundle.OscBundle(packet)]
         assert read == decoded(packet)
 
 
-def test_bundles_keep_the_order_and_the_limit():
+def test_bundles_keep_the_order_and_the_limit(decoded):
     made = osc.bundles([osc.message("/a", number, "é" * number) for number in range(20)], 64)
     assert all(len(packet) <= 64 for packet in made[:5])
     assert [one for packet in made for one in decoded(packet)] == [("/a", n, "é" * n) for n in range(20)]
