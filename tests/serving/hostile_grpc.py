@@ -153,7 +153,7 @@ def _tensor_wrong(rng: random.Random, message: pb.PredictRequest) -> None:
         case 7:
             tensor.version_number, tensor.half_val[:], tensor.bool_val[:] = -1, [1, 70000], [True]
         case _:
-            for _ in range(rng.choice((1, 45))):  # two levels each; protobuf itself goes no deeper than 100
+            for _ in range(rng.choice((1, 20))):  # two levels each, perhaps twice; protobuf itself goes to 100
                 outer = pb.TensorProto()
                 outer.dtype = tensor.dtype
                 outer.tensor_shape.CopyFrom(tensor.tensor_shape)

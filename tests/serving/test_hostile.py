@@ -66,7 +66,9 @@ def test_no_hostile_request_is_answered_as_the_servers_fault(running, hostile, c
     assert codes["INVALID_ARGUMENT"] > 50
     assert codes["400"] > 50
     assert codes.keys() > {"OK", "200", "NOT_FOUND", "404", "RESOURCE_EXHAUSTED", "429", "UNIMPLEMENTED"}
-    assert len(running.server.models.serving) == 1
+    page = running.server.metrics.page().decode()
+    assert 'expnet_workers{model="toy"} 2.0' in page
+    assert 'expnet_worker_restarts{model="toy"} 0.0' in page
 
 
 class _closing:
