@@ -3,7 +3,8 @@
 export class CameraError extends Error {}
 
 /**
- * Opens the camera and calls `read(video)` for each new frame. Frames stay in the page.
+ * Opens the camera and calls `read(video)` for each new frame. Frames stay in the page. `ended(why)` is called, with a
+ * sentence, where it stops by itself.
  *
  * @returns {Promise<() => void>} stops it
  * @throws {CameraError} no camera, or it was not allowed
@@ -35,7 +36,12 @@ export async function openCamera(read, ended) {
     if (!running) return;
     if (video.currentTime !== time && video.videoWidth) {
       time = video.currentTime;
-      read(video);
+      try {
+        read(video);
+      } catch (error) {
+        stop();
+        return ended(`A frame could not be read (${error.message}); the camera is off.`);
+      }
     }
     requestAnimationFrame(next);
   };
@@ -44,8 +50,9 @@ export async function openCamera(read, ended) {
     stream.getTracks().forEach((track) => track.stop());
   };
   stream.getVideoTracks()[0].addEventListener("ended", () => {
-    if (running) ended();
+    if (running) ended("The camera was taken away.");
   });
-  next();
+  // Not at once: the caller has to know how to stop first.
+  requestAnimationFrame(next);
   return stop;
 }

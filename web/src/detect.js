@@ -23,33 +23,47 @@ const MIN_LOGIT = 0; // a score of 0.5
 /**
  * Faces of a photo, largest box first: {box: [x, y, w, h] px, score: 0 to 1}.
  *
+ * A photo of small faces, or of none, is searched in windows, for a second and more: between them the page may go on.
+ *
  * @param network the Network of blazeface_full_range.tflite
  * @param image as in pixels.js
- * @param {boolean} quick one look at the whole photo, no search for small faces: for a camera
  */
-export function detect(network, image, quick = false) {
-  return squares(network, image, quick)
+export async function detect(network, image) {
+  let found = search(network, image, WHOLE);
+  if (!found.length) found = search(network, image, TIGHT);
+  let faces = suppress(found);
+  const longer = Math.max(image.width, image.height);
+  for (const level of FINE) {
+    // level > longer: the photo itself is coarser.
+    if (level > longer || faces.some((face) => face.side * level > LARGE * longer)) break;
+    for (const windows of searches(network, image, level)) {
+      found = found.concat(windows);
+      await new Promise((resolve) => setTimeout(resolve));
+    }
+    faces = suppress(found);
+  }
+  return detections(faces);
+}
+
+/** The same from one look at the whole photo, at once: for frames of a camera. */
+export function detectLarge(network, image) {
+  return detections(suppress(search(network, image, WHOLE)));
+}
+
+function detections(faces) {
+  return faces
     .map((face) => ({ box: houseBox(face), score: face.score }))
     .sort((a, b) => b.box[2] * b.box[3] - a.box[2] * a.box[3]);
 }
 
-/** Faces as BlazeFace sees them, best first: {score, side, points: [7][x, y]}: centre, eyes, nose, mouth, ears. */
-function squares(network, image, quick) {
-  const longer = Math.max(image.width, image.height);
-  let found = search(network, image, WHOLE);
-  if (!found.length) found = search(network, image, TIGHT);
-  let faces = suppress(found);
-  for (const level of quick ? [] : FINE) {
-    // level > longer: the photo itself is coarser.
-    if (level > longer || faces.some((face) => face.side * level > LARGE * longer)) break;
-    found = found.concat(search(network, image, level));
-    faces = suppress(found);
-  }
-  return faces;
+// Faces as BlazeFace sees them are {score, side, points: [7][x, y]}: centre, two eyes, nose tip, mouth, two ears, px.
+
+function search(network, image, longer) {
+  return [...searches(network, image, longer)].flat();
 }
 
-/** Scales the photo to this longer side and searches it in windows of 192 px. */
-function search(network, image, longer) {
+/** Scales the photo to this longer side and searches it in windows of 192 px; gives the faces of one after another. */
+function* searches(network, image, longer) {
   const scale = longer / Math.max(image.width, image.height);
   const columns = Math.max(1, roundHalfEven(image.width * scale));
   const rows = Math.max(1, roundHalfEven(image.height * scale));
@@ -58,17 +72,15 @@ function search(network, image, longer) {
   const small = resize(image, columns, rows);
   // A picture smaller than the window is put into its middle, as in the network's training.
   const picture = cutOut(small, -x, -y, Math.max(SIDE, columns), Math.max(SIDE, rows));
-  const found = [];
   for (const top of windowStarts(picture.height)) {
     for (const left of windowStarts(picture.width)) {
-      found.push(...searchWindow(network, picture, top, left));
+      yield searchWindow(network, picture, top, left).map((face) => ({
+        score: face.score,
+        side: face.side / scale,
+        points: face.points.map(([u, v]) => [(u - x) * (image.width / columns), (v - y) * (image.height / rows)]),
+      }));
     }
   }
-  return found.map((face) => ({
-    score: face.score,
-    side: face.side / scale,
-    points: face.points.map(([u, v]) => [(u - x) * (image.width / columns), (v - y) * (image.height / rows)]),
-  }));
 }
 
 function searchWindow(network, picture, top, left) {

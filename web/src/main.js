@@ -101,15 +101,21 @@ async function openPhoto(blob, name) {
     const { bitmap, image } = await decodePhoto(blob, name);
     if (turn !== opening) return bitmap.close();
     const decoded = performance.now();
-    const found = predictor.detect(image);
-    const detected = performance.now();
+    photo = null;
+    for (const id of ["save", "draw"]) $(id).disabled = true;
     $("invitation").hidden = true;
     $("stage").hidden = false;
     stage.show(bitmap, image.width, image.height);
     bitmap.close();
+    say(`Looking for faces in ${name}…`);
+    const shown = performance.now();
+    const found = await predictor.detect(image);
+    if (turn !== opening) return;
+    const detected = performance.now();
     $("draw").disabled = false;
-    const timing = { read: decoded - started, detect: detected - decoded };
+    const timing = { read: decoded - started, detect: detected - shown };
     photo = { name, image, found, detector: "BlazeFace", timing };
+    $("draw").disabled = false;
     if (found.length) choose(0);
     else askForBox();
   } catch (error) {
@@ -179,10 +185,15 @@ function drawFace(ease) {
   view?.show(vertices, rotation, ease !== false);
 }
 
-/** What was read is of another photo, or of another box. */
+/** What was read is of another photo, or of another box: nothing of it stays. */
 function forget() {
   photo = { ...photo, face: null };
   $("save").disabled = true;
+  bars.show(Object.fromEntries(predictor.faceModel.blendshapeNames.map((name) => [name, 0])));
+  for (const id of ["quality", "ms-network", "ms-frame"]) $(id).textContent = "–";
+  $("ms-detect").textContent = milliseconds(photo.timing.detect);
+  $("crop").getContext("2d", { willReadFrequently: true }).clearRect(0, 0, $("crop").width, $("crop").height);
+  view?.show(predictor.faceModel.mean, [0, 0, 0], true);
 }
 
 let skinTriangles = null;
@@ -209,7 +220,7 @@ async function startCamera() {
   const turn = ++opening;
   $("camera").disabled = true;
   try {
-    const stop = await openCamera(readFrame, () => endCamera("The camera was taken away."));
+    const stop = await openCamera(readFrame, (why) => endCamera(why));
     if (turn !== opening) return stop(); // a photo was chosen meanwhile
     stopCamera = stop;
   } catch (error) {
@@ -232,7 +243,7 @@ function readFrame(video) {
   const started = performance.now();
   const image = readPixels(video, video.videoWidth, video.videoHeight, frameCanvas);
   const read = performance.now();
-  const [largest] = predictor.detect(image, true);
+  const [largest] = predictor.detectLarge(image);
   const detected = performance.now();
   stage.show(video, image.width, image.height);
   if (!largest) {
@@ -246,7 +257,7 @@ function readFrame(video) {
 }
 
 function endCamera(message) {
-  stopCamera();
+  stopCamera?.();
   stopCamera = null;
   $("camera").textContent = "Use the camera";
   $("camera").setAttribute("aria-pressed", "false");

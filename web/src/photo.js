@@ -19,10 +19,8 @@ export async function decodePhoto(blob, name) {
   }
   let bitmap;
   try {
-    // No colour profile and no blending: the numbers in the file.
-    bitmap = await createImageBitmap(blob, {
-      imageOrientation: "from-image", colorSpaceConversion: "none", premultiplyAlpha: "none",
-    });
+    // No colour profile and no blending: the numbers in the file. EXIF is applied where nothing is said of it.
+    bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
   } catch {
     throw new PhotoError(`${name} is not an image that this browser reads; a JPEG, PNG or WebP photo is expected.`);
   }

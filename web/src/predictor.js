@@ -1,6 +1,6 @@
 /** The main road, as in expnet_tf/predictor.py: a photo in, faces with expression, identity and pose out. */
 
-import { detect } from "./detect.js";
+import { detect, detectLarge } from "./detect.js";
 import { FaceModel } from "./face.js";
 import { isSupported, Network, startRuntime } from "./network.js";
 import { crop, cropSquare } from "./pixels.js";
@@ -12,8 +12,9 @@ export class StartError extends Error {}
 /** Loads runtime, networks and face model from beside the page; raises StartError. */
 export async function load() {
   if (!isSupported()) {
-    const message = "This browser lacks WebAssembly with SIMD, which the network needs; those of 2023 and later have it.";
-    throw new StartError(message);
+    throw new StartError(
+      "This browser lacks WebAssembly with SIMD, which the network needs; any of 2023 or later will do.",
+    );
   }
   const [about, network, blazeface, face] = await Promise.all([
     fetchFile("model.json").then((response) => response.json()),
@@ -40,13 +41,18 @@ export class Predictor {
   /** Compiles the kernels, so that the first photo takes no longer than the others. */
   warmUp() {
     const black = { width: 192, height: 192, channels: 3, data: new Uint8Array(192 * 192 * 3) };
-    detect(this.#detector, black, true);
+    this.detectLarge(black);
     this.read(black, [0, 0, 192, 192]);
   }
 
-  /** Boxes of all faces, largest first: {box, score}. quick: as in detect.js. */
-  detect(image, quick = false) {
-    return detect(this.#detector, image, quick);
+  /** All faces of a photo, largest first: a promise of [{box, score}]. */
+  detect(image) {
+    return detect(this.#detector, image);
+  }
+
+  /** Faces that one look finds: [{box, score}], at once. */
+  detectLarge(image) {
+    return detectLarge(this.#detector, image);
   }
 
   /**

@@ -21,7 +21,7 @@ const network = {
     return { geometry: floats("geometry.f32"), logits: floats("logits.f32") };
   },
 };
-const found = detect(network, image(photo), true);
+const found = await detect(network, image(photo));
 
 const { tensors, inputs, outputs, operators } = readGraph(new Uint8Array(readFileSync(graph)));
 const constants = tensors.filter(({ values }) => values).map(({ name, shape, type, values }) => {

@@ -60,7 +60,8 @@ test.describe("numbers", () => {
         const { faces: [read], model } = await saved(page);
         const { x, y, side } = read.crop;
         const errors = [largest(read.box, face.box), largest(read.expression, face.expression)];
-        console.log(`${name} ${index}: box off by ${errors[0].toExponential(1)} px, z by ${errors[1].toExponential(1)}`);
+        const [px, sigma] = errors.map((error) => error.toExponential(1));
+        console.log(`${name} ${index}: box off by ${px} px, z by ${sigma} sigma`);
         expect(model.size).toBe(96);
         expect(errors[0]).toBeLessThan(0.05);
         expect([x, y, side]).toEqual(face.square);
@@ -110,6 +111,9 @@ test("bad files: one sentence each, and the page goes on", async ({ page }) => {
     dispatchEvent(new DragEvent("drop", { dataTransfer: data, cancelable: true }));
   });
   await expect(status(page)).toHaveText("huge.jpg has 65 MB; at most 64 MB are read.");
+  const whole = readFileSync(`${GOLDEN}/sample.jpg`);
+  await choose(page, file("half.jpg", whole.subarray(0, whole.length / 2)));
+  await expect(status(page)).toHaveText(/^half.jpg is not an image that this browser reads/);
   await choose(page, "pixels.png");
   await expect(status(page)).toHaveText("pixels.png has 8000 x 7000 pixels; at most 50 million are read.");
   await choose(page, "sample.jpg");
@@ -129,6 +133,8 @@ test("a photo dropped on the page is read", async ({ page }) => {
 
 test("no face: a box is drawn, with the keyboard alone", async ({ page }) => {
   await open(page);
+  await choose(page, "sample.jpg");
+  await expect(status(page)).toHaveText(/^One face/);
   const blank = await page.evaluate(() => {
     const canvas = document.createElement("canvas");
     canvas.width = 300;
@@ -140,6 +146,9 @@ test("no face: a box is drawn, with the keyboard alone", async ({ page }) => {
   await expect(status(page)).toHaveText(/^No face was found in blank.png. Draw a box/);
   const editor = page.getByRole("button", { name: /^Box at/ });
   await expect(editor).toBeFocused();
+  // Nothing of the photo before may be taken for this one's.
+  expect(await page.locator("#bars .value").allTextContents()).toEqual(Array(52).fill("0.00"));
+  await expect(page.getByRole("button", { name: "Save as JSON" })).toBeDisabled();
   await expect(editor).toHaveAccessibleName(/^Box at 110, 50, 80 by 100 pixels/);
   await page.keyboard.press("ArrowRight");
   await page.keyboard.press("Shift+ArrowDown");
