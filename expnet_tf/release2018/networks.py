@@ -75,9 +75,9 @@ def alexnet(x: keras.KerasTensor) -> keras.KerasTensor:
     x = grouped(x, 384, 3, "conv4")
     x = grouped(x, 256, 3, "conv5")
     x = layers.MaxPooling2D(3, 2, "valid", name="pool5")(x)
-    # fc6 is a convolution over the whole 6 x 6 map: flattening it would cost ONNX a transpose.
-    x = layers.Conv2D(4096, 6, activation="relu", name="fc6")(x)
-    x = layers.GlobalAveragePooling2D(name="fc6_flat")(x)
+    # Not a convolution over the whole 6 x 6 map, though that would save ONNX a transpose: of this size the eight-bit
+    # quantiser stumbles over it.
+    x = layers.Dense(4096, activation="relu", name="fc6")(layers.Flatten(name="pool5_flat")(x))
     return layers.Dense(4096, activation="relu", name="features")(x)
 
 

@@ -54,9 +54,7 @@ def alexnet_shapes(model: keras.Model) -> Shapes:
     shapes: Shapes = {}
     for layer in _with_weights(model):
         name, kernel = _release_name(layer), tuple(layer.kernel.shape)
-        if name == "fc6":
-            kernel = (int(np.prod(kernel[:-1])), kernel[-1])
-        elif layer.name != name and name.startswith("conv"):
+        if layer.name != name and name.startswith("conv"):
             kernel = (*kernel[:-1], len(GROUPS) * kernel[-1])
         shapes[f"{POSE_SCOPE}/{name}/W"] = kernel
         shapes[f"{POSE_SCOPE}/{name}/{BIAS}"] = kernel[-1:]
@@ -79,7 +77,7 @@ def fill_alexnet(model: keras.Model, take: Take, labels: Mapping[str, np.ndarray
             half = GROUPS.index(layer.name.removeprefix(f"{name}_"))
             columns = slice(half * layer.filters, (half + 1) * layer.filters)
             kernel, bias = kernel[..., columns], bias[columns]
-        layer.set_weights([kernel.reshape(layer.kernel.shape), bias])
+        layer.set_weights([kernel, bias])
 
 
 def _release_name(layer: keras.layers.Layer) -> str:
