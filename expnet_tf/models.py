@@ -8,9 +8,6 @@ import os
 import zipfile
 from pathlib import Path
 
-from expnet_tf.backbones import BACKBONES
-from expnet_tf.network import ModelError
-
 ASSETS = Path(__file__).parent / "assets"
 
 
@@ -29,6 +26,10 @@ def resolve(name_or_path: str | os.PathLike[str]) -> Path:
     models = shipped()
     if text in models:
         return models[text]
+    # They import Keras, and it TensorFlow, which who serves a shipped model leaves to other processes.
+    from expnet_tf.backbones import BACKBONES
+    from expnet_tf.network import ModelError
+
     if text in BACKBONES:
         raise ModelError(
             f"The weights of {text} do not ship with the package; load the .keras file that "

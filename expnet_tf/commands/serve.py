@@ -111,15 +111,12 @@ def run(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     with quiet():
-        from expnet_tf.models import resolve
-
         try:
             from expnet_tf.serving import logs
             from expnet_tf.serving.app import Server, StartError
-            from expnet_tf.serving.worker import program
         except ImportError as error:
             raise UsageError(f"{error}; the server needs the extra expnet_tf[serving].") from None
-        server = Server(_settings(options), program("keras", resolve("compact")))
+        server = Server(_settings(options), None if options.model_repository else _shipped())
     logs.configure(options.log_level)
     with usage(StartError):
         asyncio.run(server.run(_started))
@@ -150,6 +147,13 @@ def _settings(options: argparse.Namespace) -> Settings:
         drain=options.drain,
         reflection=options.reflection,
     )
+
+
+def _shipped() -> list[str]:
+    from expnet_tf.models import shipped
+    from expnet_tf.serving.worker import program
+
+    return program("keras", shipped()["compact"])
 
 
 def _loopback(host: str) -> bool:
