@@ -119,15 +119,14 @@ def run(options: argparse.Namespace) -> int:
             flush=True,
         )
 
+    close = source.close if isinstance(source, Camera) else lambda: None
     try:
         with usage(ModelError):
-            summary = asyncio.run(live(source, watcher, server, listening, manner, begin, vmc, _warn, started))
-    except KeyboardInterrupt:
+            summary = asyncio.run(live(source, watcher, server, listening, manner, begin, vmc, _warn, started, close))
+    except KeyboardInterrupt:  # where there are no signal handlers: Windows
         return FINE
     finally:
         listening.close()
-        if isinstance(source, Camera):
-            source.close()
     print(_counts(summary))
     return FAILED if summary.lost else FINE
 

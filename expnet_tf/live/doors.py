@@ -40,10 +40,11 @@ class Doors:
 
     def check(self, request: web.Request, secret: bool) -> None:
         """secret: what is asked for is worth the token. Raises HTTPForbidden with one sentence."""
-        if not self._named(request.host):
-            raise web.HTTPForbidden(text=f"Host {request.host[:100]!r} is no name of this machine's; use its address.")
+        host = request.headers.get("Host", "")
+        if not self._named(host):
+            raise web.HTTPForbidden(text=f"Host {host[:100]!r} is no name of this machine's; use its address.")
         origin = request.headers.get("Origin")
-        own = f"{request.scheme}://{request.host}".lower()
+        own = f"{request.scheme}://{host}".lower()
         if origin is not None and origin.lower() != own and origin.lower() not in self._origins:
             raise web.HTTPForbidden(text=f"Pages of {origin[:100]!r} may not look; --allow-origin lets them.")
         if secret and self._token is not None:

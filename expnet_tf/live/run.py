@@ -61,14 +61,16 @@ async def live(
     vmc: VMC | None = None,
     report: Callable[[str], None] = lambda text: None,
     started: Callable[[], None] = lambda: None,
+    close: Callable[[], None] = lambda: None,
 ) -> Summary:
     """Serve until the source ends, or SIGTERM or SIGINT.
 
     Args:
-        listening: bound; see server.bound.
+        listening: see server.bound.
         begin: the source is not read before it is set.
         report: gets a sentence for frames that are not there.
         started: called when clients can come.
+        close: called at the end by the thread that reads, and not while a camera hangs in a read.
 
     Raises ModelError, ImageError.
     """
@@ -78,6 +80,12 @@ async def live(
     def lost(gap: Dropped) -> None:
         summary.lost += gap.count
         report(f"frame {gap.index}: {gap.count} missing, {gap.reason}.")
+
+    def take() -> None:
+        try:
+            read(source, slot, stop, begin, manner.paced, manner.patient, manner.loop, lost)
+        finally:
+            close()
 
     def look() -> None:
         while not stop.is_set() and (shot := slot.take()) is not None:
@@ -99,9 +107,7 @@ async def live(
         with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C is a KeyboardInterrupt there
             loop.add_signal_handler(number, told.set)
     started()
-    reading = _thread(loop, lambda: read(
-        source, slot, stop, begin, manner.paced, manner.patient, manner.loop, lost
-    ))  # fmt: skip
+    reading = _thread(loop, take)
     looking = _thread(loop, look)
     waiting = asyncio.ensure_future(told.wait())
     either: set[asyncio.Future] = {looking, waiting}

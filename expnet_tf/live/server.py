@@ -66,7 +66,7 @@ class Server:
         }
 
     async def start(self, listening: socket.socket) -> None:
-        """listening: bound, and perhaps not yet listening."""
+        """listening: see `bound`."""
         app = web.Application(middlewares=[self._guard])
         for path in PAGE:
             app.router.add_get(path, self._send_page)
@@ -165,7 +165,7 @@ class Server:
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """A socket that has the port and does not listen yet: who connects while the model is loaded is refused.
+    """A socket that listens: who connects while the model is loaded waits.
 
     Raises OSError where another has the port, or the host is not this machine's.
     """
@@ -177,6 +177,7 @@ def bound(host: str, port: int) -> socket.socket:
         if os.name == "posix":  # elsewhere it would take the port from whoever has it
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind(address)
+        made.listen()
     except OSError:
         made.close()
         raise
