@@ -143,7 +143,6 @@ def follow(
                 report(f"{source.facts.name}: {sentence(item)}.")
                 dropped.append(item)
                 summary.dropped.append(item)
-                next_index = max(next_index, item.index + item.count * (source.facts.frames is not None))
                 continue
             found = tracker.step(item.image, item.time)
             rows.append(table.rows(kind, item.index, item.time, found))
