@@ -14,6 +14,7 @@ from expnet_tf.quiet import quiet
 
 if TYPE_CHECKING:
     from expnet_tf.detect import Detector
+    from expnet_tf.predictor import Predictor
     from expnet_tf.video.run import Summary
 
 # What is taken for a video and not for a photo. Sound files among them, so that they are refused as what they are.
@@ -80,7 +81,12 @@ def run(options: argparse.Namespace, detector: Callable[[argparse.Namespace], De
         with usage(VideoError, ModelError, ImportError):
             live = options.camera is not None
             source = Camera(options.camera, options.seconds) if live else VideoFile(options.photos[0])
-            predictor = load(options.model, detector(options))
+            if Path(options.model).suffix in (".tflite", ".onnx"):
+                from expnet_tf.video.artifact import load_artifact
+
+                predictor: Predictor = load_artifact(Path(options.model), detector(options))
+            else:
+                predictor = load(options.model, detector(options))
             predictor.warm_up()
     with usage(VideoError, ModelError), tqdm(unit="frame", file=sys.stderr, smoothing=0.1) as bar:
 
