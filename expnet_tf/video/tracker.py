@@ -147,15 +147,19 @@ class Tracker:
                     one.score = again.score
                     checked.add(one.id)
         for face in found:
-            if face is None or any(_overlap(face.box, one.box) > SAME for one in followed if one.lost is None):
+            if face is None or min(face.box[2:]) < _MIN_BOX or self._taken(face):
                 continue
             # The small picture shows faces in odd places now and then; a closer look does not.
-            if min(face.box[2:]) >= _MIN_BOX and (closer := self._look(image, face.box)) is not None:
+            closer = self._look(image, face.box)
+            if closer is not None and not self._taken(closer):
                 checked.add(self._begin(closer, time))
         following = any(one.lost is None for one in self._tracks)
         missing = any(one.lost is not None for one in self._tracks)
         self._wait = EVERY if following and not missing else IDLE
         return checked
+
+    def _taken(self, face: Detection) -> bool:
+        return any(one.lost is None and _overlap(face.box, one.box) > SAME for one in self._tracks)
 
     def _begin(self, face: Detection, time: float) -> int:
         """A face that nobody follows: the number of who was lost near there, or a new one."""

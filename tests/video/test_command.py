@@ -76,15 +76,57 @@ def test_a_folder_of_another_video(capsys: pytest.CaptureFixture) -> None:
     assert "out holds a run with another source: it was a.mp4, now it is b.mp4" in capsys.readouterr().err
 
 
-def test_an_exported_network(predictor: Predictor) -> None:
-    """What the manifest beside it does not know is not run."""
-    from expnet_tf.network import ModelError
-    from expnet_tf.video.artifact import load_artifact
+class Network:
+    """In a runtime's place: the shipped network itself."""
 
-    Path("model.tflite").write_bytes(b"TFL3")
-    with pytest.raises(ModelError, match=r"model\.tflite needs the manifest that was exported with it"):
-        load_artifact(Path("model.tflite"))
-    with pytest.raises(ModelError, match=r"nowhere\.onnx does not exist; `expnet export` writes such files"):
-        load_artifact(Path("nowhere.onnx"))
-    with pytest.raises(ModelError, match=r"\.tflite, \.onnx are run"):
-        load_artifact(Path("model.keras"))
+    predictor: Predictor
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        self.run = Network.predictor.run
+
+
+@pytest.fixture
+def exported(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder as `expnet export` leaves it, but for the file's own content."""
+    from expnet_tf.export import manifest
+    from expnet_tf.video import artifact
+
+    monkeypatch.setitem(artifact.RUNNERS, ".tflite", Network)
+    monkeypatch.setattr(Network, "predictor", predictor, raising=False)
+    folder = Path("exported")
+    folder.mkdir()
+    for name in ("model.tflite", "reference.keras", "parity_inputs.npz"):
+        (folder / name).write_bytes(name.encode())
+    info = predictor.info
+    manifest.write_json(folder / "manifest.json", {
+        "schema": manifest.SCHEMA,
+        "model": {"name": info.name, "version": info.version, "backbone": info.backbone},
+        "input": {"shape": [None, info.size, info.size, 3], "crop_factor": info.crop_factor},
+        "outputs": {head: {} for head in info.heads},
+        "reference": {
+            "model": manifest.entry(folder, "reference.keras"),
+            "inputs": manifest.entry(folder, "parity_inputs.npz"),
+        },
+        "artifacts": {"tflite": manifest.entry(folder, "model.tflite", precision="float32", verified="pass")},
+    })  # fmt: skip
+    return folder / "model.tflite"
+
+
+def test_an_exported_network(exported: Path, predictor: Predictor) -> None:
+    films.write(Path("film.mp4"), [films.photo(dx=i) for i in range(4)])
+    assert run("film.mp4", "--video-format", "csv") == 0
+    assert main(["predict", "film.mp4", "--model", str(exported), "--video-format", "csv", "--out", "other"]) == 0
+    assert Path("other/faces.csv").read_bytes() == Path("out/faces.csv").read_bytes()
+
+
+def test_a_network_that_is_not_as_exported(exported: Path, capsys: pytest.CaptureFixture) -> None:
+    films.write(Path("film.mp4"), [films.empty((120, 160))] * 2)
+    for content, sentence in ((b"longer than before", "the manifest says 12"), (b"model.tflitE", "its sha256 is not")):
+        exported.write_bytes(content)
+        assert run("film.mp4", "--model", str(exported)) == 2
+        assert sentence in capsys.readouterr().err
+    exported.with_name("manifest.json").unlink()
+    assert run("film.mp4", "--model", str(exported)) == 2
+    assert "model.tflite needs the manifest that was exported with it" in capsys.readouterr().err
+    assert run("film.mp4", "--model", "nowhere.onnx") == 2
+    assert "nowhere.onnx does not exist; `expnet export` writes such files" in capsys.readouterr().err
