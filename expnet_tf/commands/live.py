@@ -127,6 +127,8 @@ def run(options: argparse.Namespace) -> int:
         return FINE
     finally:
         listening.close()
+        if vmc is not None:
+            vmc.close()
     print(_counts(summary))
     return FAILED if summary.lost else FINE
 

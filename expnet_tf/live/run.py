@@ -119,8 +119,6 @@ async def live(
         waiting.cancel()
         await asyncio.wait({reading, looking}, timeout=_END)
         await server.stop()
-        if vmc is not None:
-            vmc.close()
     summary.missed, summary.people = slot.missed, watcher.people
     for work in (reading, looking):
         if work.done():

@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 import time
+from collections import deque
 
 import aiohttp
 import cv2
@@ -16,6 +17,7 @@ import pytest
 
 from expnet_tf.cli import main
 from expnet_tf.live.message import SCHEMA
+from expnet_tf.live.run import Summary
 from expnet_tf.video.reader import VideoFile
 from expnet_tf.video.run import process
 
@@ -140,6 +142,22 @@ def test_vmc_until_sigterm(loaded, clip, said_by_predict, decoded, capsys):
     assert min(smiles) - 0.1 < weights["MouthSmileLeft"] < max(smiles) + 0.1
     (head,) = [one for one in got if one[:2] == ("/VMC/Ext/Bone/Pos", "Head")][-1:]
     assert np.linalg.norm(head[5:]) == pytest.approx(1, abs=1e-5)
+
+
+def test_another_machine_is_named(loaded, clip, monkeypatch, capsys):
+    """Nothing is sent: the clip ends before its first frame."""
+
+    async def ended(*given):
+        return Summary(frames=2, missed=1, people=1, lost=3, latencies=deque([0.01, 0.01]))
+
+    monkeypatch.setattr("expnet_tf.live.run.live", ended)
+    assert main(["live", str(clip), "--port", "0", "--vmc", "192.0.2.1:39540"]) == 1
+    out, err = capsys.readouterr()
+    assert err == "expnet live: blendshapes are sent to 192.0.2.1, another machine, without encryption.\n"
+    assert out == (
+        "2 frames, 1 person, 1 frame left out, 3 frames missing, from picture to message 10.0 ms (median), 10.0 ms "
+        "(95th percentile).\n"
+    )
 
 
 def refused(capsys, *words):
