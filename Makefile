@@ -54,7 +54,7 @@ lint: install
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
   --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(LOCKFLAGS)
 lock: install
-	$(COMPILE) pyproject.toml --extra dev --extra train --extra cluster --extra serving --extra bench --output-file requirements.lock
+	$(COMPILE) pyproject.toml --extra dev --extra train --extra cluster --extra serving --extra bench --extra docs --output-file requirements.lock
 	echo uv | $(COMPILE) - --output-file tools/bootstrap.lock
 
 # build/ first: setuptools would pack files that were deleted since.
