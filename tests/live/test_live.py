@@ -18,7 +18,7 @@ import pytest
 from expnet_tf.cli import main
 from expnet_tf.live.message import SCHEMA
 from expnet_tf.live.run import Summary
-from expnet_tf.video.reader import VideoFile
+from expnet_tf.video.reader import Camera, VideoFile
 from expnet_tf.video.run import process
 
 
@@ -142,6 +142,28 @@ def test_vmc_until_sigterm(loaded, clip, said_by_predict, decoded, capsys):
     assert min(smiles) - 0.1 < weights["MouthSmileLeft"] < max(smiles) + 0.1
     (head,) = [one for one in got if one[:2] == ("/VMC/Ext/Bone/Pos", "Head")][-1:]
     assert np.linalg.norm(head[5:]) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_camera_that_falls_silent(loaded, clip, monkeypatch, capsys):
+    """Read as a camera is, as fast as it gives pictures; a clip stands in for it, and its end for the cable."""
+
+    class Plugged(Camera):
+        def __init__(self, number):
+            assert number == 3
+            super().__init__(str(clip))
+
+        def close(self):
+            super().close()
+            closed.append(self)
+
+    closed = []
+    monkeypatch.setattr("expnet_tf.video.reader.Camera", Plugged)
+    assert main(["live", "--camera", "3", "--port", "0"]) == 1
+    out, err = capsys.readouterr()
+    assert "The clip starts" not in out
+    assert "10 frames missing" in out
+    assert err.splitlines() == ["expnet live: frame 23: 1 missing, the camera gave no picture."] * 10
+    assert len(closed) == 1
 
 
 def test_another_machine_is_named(loaded, clip, monkeypatch, capsys):
