@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 BATCH = 16  # faces; of larger batches the networks are no faster on a CPU
 NEEDED = ("input", "networks", "face_model")
 OWN = (*NEEDED, "root", "batch_size", "no_jpeg", "colors")
-OTHERS = ("photos", "box", "all_faces", "format", "shards", "shard_size", "workers", "scheduler")
+OTHERS = (
+    "photos", "box", "all_faces", "format", "shards", "shard_size", "workers", "scheduler", "seconds", "smooth",
+    "video_format",
+)  # fmt: skip
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,9 +42,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def wanted(options: argparse.Namespace) -> bool:
     """Whether it is this that was asked for. Raises UsageError for options that do not go together."""
     if options.pipeline:
-        for name in OTHERS:
-            if getattr(options, name):
-                raise UsageError(f"{_option(name)} does not go with --pipeline; photos and boxes are in --input.")
+        given = [name for name in OTHERS if getattr(options, name)]
+        if options.camera is not None:  # 0 is one
+            given.append("camera")
+        if given:
+            raise UsageError(f"{_option(given[0])} does not go with --pipeline; photos and boxes are in --input.")
         if missing := [name for name in NEEDED if getattr(options, name) is None]:
             raise UsageError(f"--pipeline release2018 needs {', '.join(map(_option, missing))}.")
         return True

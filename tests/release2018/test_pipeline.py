@@ -176,6 +176,8 @@ def test_usage(
         (["predict", "a.jpg", "--out", "x", "--networks", "n"], "--networks needs --pipeline release2018."),
         ([*whole, "a.jpg"], "PHOTO does not go with --pipeline"),
         ([*whole, "--all-faces"], "--all-faces does not go with --pipeline"),
+        ([*whole, "--camera", "0"], "--camera does not go with --pipeline"),
+        ([*whole, "--smooth"], "--smooth does not go with --pipeline"),
         (arguments(photos, photos, basel_file, tmp_path / "out"), "expression.keras: no such model file"),
         (arguments(photos, networks, png, tmp_path / "out"), "model.mat"),
         (arguments(photos, networks, basel_file, tmp_path / "out", table="none.csv"), "none.csv cannot be read"),
