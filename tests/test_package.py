@@ -124,3 +124,12 @@ def test_console_script_is_declared(script: str) -> None:
     module, _, function = PROJECT["project"]["scripts"][script].partition(":")
     assert importlib.util.find_spec(module) is not None
     assert f"def {function}(" in (ROOT / f"{module.replace('.', '/')}.py").read_text()
+
+
+def test_every_file_beside_the_code_is_installed() -> None:
+    patterns = PROJECT["tool"]["setuptools"]["package-data"]["expnet_tf"]
+    package = ROOT / "expnet_tf"
+    installed = {path for pattern in patterns for path in package.glob(pattern)}
+    installed |= {path for folder in installed if folder.is_dir() for path in folder.rglob("*")}  # as `**` before 3.13
+    there = {p for p in package.rglob("*") if p.is_file() and p.suffix != ".py" and "__pycache__" not in p.parts}
+    assert not there - installed
