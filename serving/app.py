@@ -125,14 +125,24 @@ class Server:
                 log.warning("no model is served yet", extra={"repository": str(settings.repository)})
 
     async def _watch(self, seconds: float) -> None:
+        async with asyncio.TaskGroup() as both:
+            both.create_task(self._tell_health())
+            if self.settings.repository is not None:
+                both.create_task(self._look(seconds))
+
+    async def _tell_health(self) -> None:
+        """Beside `_look`: that may be done seldom, and a version may take long to load."""
+        while True:
+            await asyncio.sleep(1.0)
+            self._health.set(not self.service.not_ready())
+
+    async def _look(self, seconds: float) -> None:
         while True:
             await asyncio.sleep(seconds)
-            if self.settings.repository is not None:
-                try:
-                    await self.models.poll()
-                except Exception:
-                    log.exception("the repository cannot be looked at")
-            self._health.set(not self.service.not_ready())
+            try:
+                await self.models.poll()
+            except Exception:
+                log.exception("the repository cannot be looked at")
 
     async def _start_grpc(self) -> None:
         limits, settings = self.settings.limits, self.settings
@@ -199,6 +209,8 @@ class Server:
         except TimeoutError:
             log.warning("requests were given up", extra={"requests": self.service.door.inside})
         await asyncio.gather(self._grpc.stop(1.0), self._runner.cleanup())
+        if self._watching is not None:  # it may have to end the workers of a version that was on its way
+            await asyncio.gather(self._watching, return_exceptions=True)
         await self.models.close()
         self._edge.shutdown(wait=False, cancel_futures=True)
         log.info("stopped", extra={"seconds": round(time.monotonic() - start, 3)})
@@ -227,6 +239,8 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping.cancel)
         await asyncio.gather(stopping, return_exceptions=True)
+        if stopping.cancelled():  # a worker that is stuck would not leave by itself
+            await self.models.close()
 
 
 def _not_listened(host: str, port: int, protocol: str, error: OSError | None = None) -> StartError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -19,9 +20,11 @@ from expnet_tf.serving.metrics import Metrics
 from expnet_tf.serving.signatures import signatures
 from expnet_tf.serving.versions import Fingerprint
 from expnet_tf.serving.worker import program
-from expnet_tf.serving.workers import WorkerError, Workers
+from expnet_tf.serving.workers import WorkerError, WorkerLost, Workers
 
 log = logging.getLogger("expnet.serve.models")
+
+_ATTEMPTS = 3  # to load a version whose worker ends without a word: it may be the version, or the machine's memory
 
 
 class Servable:
@@ -74,6 +77,7 @@ class _Model:
     serving: Servable | None = None
     seen: dict[int, Fingerprint] = field(default_factory=dict)  # at the last look
     refused: dict[int, Fingerprint] = field(default_factory=dict)  # versions that failed, as they were then
+    lost: Counter[tuple[int, Fingerprint]] = field(default_factory=Counter)  # workers, at a version's attempts
     states: dict[int, VersionStatus] = field(default_factory=dict)
 
 
@@ -158,6 +162,7 @@ class Models:
             await self._choose(name, model, there, stable)
             model.seen = there
             model.refused = {v: mark for v, mark in model.refused.items() if v in there}
+            model.lost = Counter({key: count for key, count in model.lost.items() if there.get(key[0]) == key[1]})
             model.states = {v: s for v, s in model.states.items() if v in there or s.state != "END"}
             if name not in found and not model.serving:
                 del self._models[name]
@@ -180,11 +185,10 @@ class Models:
                 return
             if model.refused.get(version) == there[version] or (stable and model.seen.get(version) != there[version]):
                 continue
-            if await self._take_up(name, model, version):
+            if await self._take_up(name, model, version, there[version]):
                 return
-            model.refused[version] = there[version]
 
-    async def _take_up(self, name: str, model: _Model, version: int) -> bool:
+    async def _take_up(self, name: str, model: _Model, version: int, mark: Fingerprint) -> bool:
         assert self._base is not None
         model.states[version] = VersionStatus(version, "LOADING")
         try:
@@ -194,8 +198,15 @@ class Models:
             # Clients see what lies in the repository, and not where that is.
             shown = _below(self._base, str(error))[:300]
             model.states[version] = VersionStatus(version, "END", StatusCode.INVALID_ARGUMENT, shown)
+            facts = {"model": name, "version": version, "error": message}
+            if isinstance(error, WorkerLost):
+                model.lost[version, mark] += 1
+                if model.lost[version, mark] < _ATTEMPTS:
+                    log.warning("version not loaded, to be tried again", extra=facts)
+                    return False
+            model.refused[version] = mark
             self._metrics.refused.labels(name).inc()
-            log.error("version refused", extra={"model": name, "version": version, "error": message})
+            log.error("version refused", extra=facts)
             return False
         try:
             if model.serving:  # all of them, before they take over from as many

@@ -24,6 +24,8 @@ from expnet_tf.quiet import quiet
 from expnet_tf.serving.board import Board
 from expnet_tf.serving.loaded import LoadedModel, load_keras, load_version
 
+_LONGEST = 2000  # characters of an error: it may quote a file, and the server reads a line of at most 64 KiB
+
 LOADERS: dict[str, Callable[[Path, int], LoadedModel]] = {"version": load_version, "keras": load_keras}
 
 
@@ -46,7 +48,7 @@ def work(load: Callable[[], LoadedModel], board: int, max_batch: int) -> None:
             model = load()
     except Exception as error:  # a runtime may raise anything
         reason = (str(error).strip().splitlines() or [""])[0]
-        _say(answers, {"error": f"{type(error).__name__}: {reason}"})
+        _say(answers, {"error": f"{type(error).__name__}: {reason[:_LONGEST]}"})
         return
     contract = model.contract
     shared = Board(board, contract, max_batch)
@@ -58,7 +60,7 @@ def work(load: Callable[[], LoadedModel], board: int, max_batch: int) -> None:
         try:
             shared.write(model.run(shared.images[: int.from_bytes(head, "little")]))
         except Exception as error:
-            message = f"{type(error).__name__}: {error}"[:2000].encode(errors="replace")
+            message = f"{type(error).__name__}: {error}"[:_LONGEST].encode(errors="replace")
         answers.write(len(message).to_bytes(4, "little") + message)
 
 

@@ -25,11 +25,16 @@ log = logging.getLogger("expnet.serve.workers")
 Outputs = dict[str, np.ndarray]
 
 STUCK = 60.0  # s for one batch: the slowest network and the largest batch take a few; then the worker is killed
+LOADING = 300.0  # s until a worker is ready: TensorFlow from a slow disk takes a minute; then it is killed
 _LONGEST_PAUSE = 30.0  # s between attempts to start a worker that cannot be started
 
 
 class WorkerError(Exception):
     """A worker that did not start: one sentence, the type of the error first."""
+
+
+class WorkerLost(WorkerError):
+    """It never said why: killed, stuck, or there was no process for it. The next one may be luckier."""
 
 
 class WorkerGone(Exception):
@@ -47,6 +52,16 @@ class Worker:
     @classmethod
     async def start(cls, program: Sequence[str], max_batch: int) -> Worker:
         """Start, and wait until the network is loaded and warmed up. Raises WorkerError."""
+        try:
+            async with asyncio.timeout(LOADING):
+                return await cls._start(program, max_batch)
+        except TimeoutError:
+            raise WorkerLost(f"TimeoutError: the worker was not ready within {LOADING:g} s.") from None
+        except OSError as error:  # no descriptors, processes or memory left
+            raise WorkerLost(f"{type(error).__name__}: {error.strerror or error}; no worker can be started.") from error
+
+    @classmethod
+    async def _start(cls, program: Sequence[str], max_batch: int) -> Worker:
         descriptor = open_board()
         try:
             words = (*program, "--board", str(descriptor), "--max-batch", str(max_batch))
@@ -56,15 +71,19 @@ class Worker:
                 line = await process.stdout.readline()
                 if not line.endswith(b"\n"):
                     code = await process.wait()
-                    raise WorkerError(f"RuntimeError: the worker ended with {code} before it was ready.")
+                    raise WorkerLost(f"RuntimeError: the worker ended with {code} before it was ready.")
                 said = json.loads(line)
                 if "error" in said:
                     raise WorkerError(said["error"])
                 runtime = said.pop("runtime")
                 contract = Contract(**said)
                 return cls(process, Board(descriptor, contract, max_batch), contract, runtime)
+            # What a library prints before the worker sees to it that none does.
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                await _end(process, 0.0)
+                raise WorkerError(f"RuntimeError: the worker's first line is not its own: {error!r}.") from error
             except BaseException:
-                await _end(process)
+                await _end(process, 0.0)
                 raise
         finally:
             os.close(descriptor)
@@ -104,12 +123,12 @@ class Worker:
         await _end(self.process)
 
 
-async def _end(process: Process) -> None:
-    """Let go of a process; kill it where it does not leave by itself."""
+async def _end(process: Process, patience: float = 2.0) -> None:
+    """Let go of a process; kill it where it does not leave by itself within `patience` s."""
     assert process.stdin is not None
     process.stdin.close()
     try:
-        async with asyncio.timeout(2.0):
+        async with asyncio.timeout(patience):
             await process.wait()
     except TimeoutError:
         with suppress(ProcessLookupError):
@@ -176,6 +195,13 @@ class Workers:
             if worker.alive:
                 return worker
 
+    def _forget_dead(self) -> None:
+        """Those that died idle: below living ones nobody would take them, nor free their boards."""
+        idle = [self._idle.get_nowait() for _ in range(self._idle.qsize())]
+        for worker in reversed(idle):
+            if worker.alive:
+                self._idle.put_nowait(worker)
+
     async def close(self) -> None:
         """End all; nothing must be running any more."""
         for keeper in self._keepers:
@@ -198,6 +224,7 @@ class Workers:
                 tried.set()
                 code = await worker.process.wait()
                 self._working.discard(worker)
+                self._forget_dead()
                 self.restarts += 1
                 log.error("a worker died, and is started again", extra={"pid": worker.process.pid, "exit": code})
                 pause, worker = 0.0 if worker.answered else pause, None

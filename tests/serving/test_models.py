@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+import sys
 import threading
 import time
 from urllib.error import HTTPError
@@ -14,11 +15,13 @@ import pytest
 from grpc import StatusCode
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from expnet_tf.serving import models as module
 from expnet_tf.serving.artifacts import ArtifactError, models_folder
 from expnet_tf.serving.errors import ServingError
 from expnet_tf.serving.loaded import LoadedModel, load_keras, load_version
 from expnet_tf.serving.protocol import SavedModel
 from expnet_tf.serving.transports import Target, connect
+from expnet_tf.serving.worker import program
 
 
 @pytest.mark.parametrize("file", ["model.onnx", "model.tflite", "savedmodel"])
@@ -191,6 +194,30 @@ def test_versions_come_and_go_while_requests_go_on(serve, put, tmp_path, crops):
     assert stream.failures == []
     with pytest.raises(ServingError, match=r"Specific\(toy, 2\)"):
         models.find("toy", 2)
+
+
+@pytest.mark.parametrize("lives_at", [2, None])
+def test_a_version_whose_worker_is_killed_as_it_loads(serve, put, tmp_path, monkeypatch, lives_at):
+    """Tried again, for it may be the machine's memory; but not for ever."""
+    put(tmp_path, "toy", 1)
+    running = serve(tmp_path, poll=0.05)
+    models, tried = running.server.models, []
+
+    def words(kind, path):
+        tried.append(path.name)
+        lives = len(tried) == lives_at
+        return program(kind, path) if lives else [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
+
+    monkeypatch.setattr(module, "program", words)
+    put(tmp_path, "toy", 2)
+    if lives_at:
+        wait_for(lambda: models.find("toy").version == 2)
+    else:
+        wait_for(lambda: models._models["toy"].refused)
+        time.sleep(0.3)
+        assert models.find("toy").version == 1
+        assert "ended with -9 before it was ready" in models.status("toy", 2)[0].message
+    assert tried == ["2"] * (lives_at or 3)
 
 
 def test_a_version_is_kept_for_the_requests_on_it(serve, put, tmp_path):

@@ -1,12 +1,15 @@
 """Worker processes that crash, hang, cannot start or change, and what a request and the next one see of it."""
 
 import asyncio
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from subprocess import PIPE
 from urllib.request import urlopen
 
 import numpy as np
@@ -17,7 +20,7 @@ from expnet_tf.serving import workers as module
 from expnet_tf.serving.errors import ServingError
 from expnet_tf.serving.transports import Target, connect
 from expnet_tf.serving.worker import program
-from expnet_tf.serving.workers import WorkerError, Workers
+from expnet_tf.serving.workers import WorkerError, WorkerLost, Workers
 
 # A worker of a "network" that answers with the first pixel; 66 crashes it, 77 crashes it where no other has crashed
 # before, 88 hangs, 99 raises.
@@ -156,8 +159,52 @@ def test_what_cannot_be_loaded_is_said(tmp_path):
     (tmp_path / "crashed.broken").touch()
     with pytest.raises(WorkerError, match="OSError: it cannot be read"):
         with_workers(None, tmp_path)
-    with pytest.raises(WorkerError, match="the worker ended with 3 before it was ready"):
+    with pytest.raises(WorkerLost, match="the worker ended with 3 before it was ready"):
         asyncio.run(Workers.start([sys.executable, "-c", "raise SystemExit(3)"], 1, 4))
+
+
+@pytest.mark.parametrize("said", ["print(12)", "print('{}')", "print('noise')", "print('x' * 100_000)"])
+def test_a_first_line_that_is_not_the_workers_own(said):
+    with pytest.raises(WorkerError, match="first line is not its own"):
+        asyncio.run(Workers.start([sys.executable, "-c", said], 1, 4))
+
+
+def test_an_error_as_long_as_a_file_is_cut(tmp_path):
+    words = FAKE.replace('"it cannot be read"', '"no " + "x" * 200_000')
+    (tmp_path / "crashed.broken").touch()
+    with pytest.raises(WorkerError, match=r"^OSError: no x+$") as caught:
+        asyncio.run(Workers.start([sys.executable, "-c", words, str(tmp_path / "crashed")], 1, 4))
+    assert len(str(caught.value)) < 3000
+
+
+def test_a_worker_that_is_stuck_before_it_is_ready(monkeypatch):
+    monkeypatch.setattr(module, "LOADING", 0.3)
+    with pytest.raises(WorkerLost, match=r"was not ready within 0\.3 s"):
+        asyncio.run(Workers.start([sys.executable, "-c", "import time; time.sleep(60)"], 1, 4))
+
+
+def test_a_worker_comes_back_when_the_system_has_descriptors_again(tmp_path, monkeypatch, caplog):
+    def none_left():
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async def test(workers, mark):
+        with monkeypatch.context() as scarce:
+            scarce.setattr(module, "open_board", none_left)
+            os.kill(workers.pids[0], signal.SIGKILL)
+            await eventually(lambda: "a worker cannot be started" in caplog.text)
+        await eventually(lambda: workers.ready == 2)
+
+    with_workers(test, tmp_path)
+
+
+def test_boards_of_workers_that_died_idle_are_let_go(tmp_path):
+    async def test(workers, mark):
+        for deaths in range(1, 5):
+            os.kill(next(iter(workers._working)).process.pid, signal.SIGKILL)
+            await eventually(lambda: workers.restarts == deaths and workers.ready == 2)  # noqa: B023
+            assert workers._idle.qsize() == 2
+
+    with_workers(test, tmp_path)
 
 
 @pytest.mark.parametrize("change", ["broken", "grown"])
@@ -200,7 +247,7 @@ import asyncio, sys
 from pathlib import Path
 from expnet_tf.serving.app import Server, Settings
 def started(server):
-    print(*server.models.find("toy").workers.pids, flush=True)
+    print(server.grpc_port, *server.models.find("toy").workers.pids, flush=True)
 settings = Settings(repository=Path(sys.argv[1]), grpc_port=0, rest_port=0, workers=1)
 asyncio.run(Server(settings).run(started))
 """
@@ -208,13 +255,35 @@ asyncio.run(Server(settings).run(started))
 
 def test_no_worker_survives_a_server_that_is_killed(put, tmp_path):
     put(tmp_path, "toy", 1)
-    with subprocess.Popen([sys.executable, "-c", SERVER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as server:
-        (pid,) = map(int, server.stdout.readline().split())
+    with subprocess.Popen([sys.executable, "-c", SERVER, str(tmp_path)], stdout=PIPE, text=True) as server:
+        _, pid = map(int, server.stdout.readline().split())
         server.kill()
     end = time.monotonic() + 20
     while _lives(pid):
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def test_no_stuck_worker_survives_a_second_signal(put, tmp_path, crops):
+    put(tmp_path, "toy", 1)
+    with (
+        subprocess.Popen([sys.executable, "-c", SERVER, str(tmp_path)], stdout=PIPE, stderr=PIPE, text=True) as server,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        port, pid = map(int, server.stdout.readline().split())
+        transport = connect(f"127.0.0.1:{port}")
+        os.kill(pid, signal.SIGSTOP)
+        waiting = pool.submit(transport.predict, Target("toy", None), crops, 30)
+        time.sleep(0.5)
+        server.send_signal(signal.SIGTERM)
+        with pytest.raises(subprocess.TimeoutExpired):
+            server.wait(0.5)  # the request is in flight
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(20) == 0
+        with pytest.raises(ServingError):
+            waiting.result(20)
+        transport.close()
+    assert not _lives(pid)
 
 
 def _lives(pid):
