@@ -138,7 +138,7 @@ class Server:
 
     async def _look(self, seconds: float) -> None:
         while True:
-            await asyncio.sleep(seconds)
+            await asyncio.sleep(max(seconds, 0.05))  # 0 would take a core for itself
             try:
                 await self.models.poll()
             except Exception:

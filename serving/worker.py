@@ -5,12 +5,13 @@
 The server starts it, and speaks to it over standard input and output. First the worker says in a line of JSON what it
 loaded, or `error`. Then it reads the number of images on the board (4 bytes, little endian), runs the network, writes
 the answers to the board, and says so: 4 bytes, the length of an error message that follows; 0 where all is well. The
-end of standard input is the end of the worker, so none survives its server.
+end of standard input is the end of the worker, so none survives its server; on Linux not even one that is stuck.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
 import signal
@@ -38,6 +39,7 @@ def work(load: Callable[[], LoadedModel], board: int, max_batch: int) -> None:
     """Load, then answer batches; `board` is the descriptor of the memory shared with the server."""
     for number in (signal.SIGINT, signal.SIGTERM):  # sent to the whole group; the server says when
         signal.signal(number, signal.SIG_IGN)
+    _die_with_the_server()
     # A network a core: TensorFlow must not start as many threads as there are cores in each of them.
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     # The way to the server is ours alone: what a library prints goes to standard error.
@@ -62,6 +64,12 @@ def work(load: Callable[[], LoadedModel], board: int, max_batch: int) -> None:
         except Exception as error:
             message = f"{type(error).__name__}: {error}"[:_LONGEST].encode(errors="replace")
         answers.write(len(message).to_bytes(4, "little") + message)
+
+
+def _die_with_the_server() -> None:
+    """A worker that is stuck does not see the end of its input; Linux can end it all the same."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: when the thread that started it ends
 
 
 def _say(answers: BinaryIO, facts: dict[str, object]) -> None:

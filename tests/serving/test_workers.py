@@ -53,6 +53,8 @@ def load():
 work(load, int(sys.argv[3]), int(sys.argv[5]))
 """
 
+ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a stuck worker outlives a killed server")
+
 
 def images(*values):
     made = np.zeros((len(values), 2, 2, 3), np.uint8)
@@ -253,10 +255,13 @@ asyncio.run(Server(settings).run(started))
 """
 
 
-def test_no_worker_survives_a_server_that_is_killed(put, tmp_path):
+@pytest.mark.parametrize("stuck", [False, pytest.param(True, marks=ON_LINUX)])
+def test_no_worker_survives_a_server_that_is_killed(put, tmp_path, stuck):
     put(tmp_path, "toy", 1)
     with subprocess.Popen([sys.executable, "-c", SERVER, str(tmp_path)], stdout=PIPE, text=True) as server:
         _, pid = map(int, server.stdout.readline().split())
+        if stuck:
+            os.kill(pid, signal.SIGSTOP)
         server.kill()
     end = time.monotonic() + 20
     while _lives(pid):
