@@ -34,7 +34,8 @@ def scan(base: Path) -> dict[str, dict[int, Fingerprint]]:
 
 def folder(base: Path, model: str, version: int) -> Path:
     """Where a version that `scan` found lies: its name may have leading zeros."""
-    return next(path for path in _folders(base / model) if path.name.isdecimal() and int(path.name) == version)
+    found = (path for path in _folders(base / model) if path.name.isdecimal() and int(path.name) == version)
+    return next(found, base / model / str(version))  # gone since: whoever loads it says so
 
 
 def _folders(path: Path) -> list[Path]:

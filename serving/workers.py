@@ -26,6 +26,7 @@ Outputs = dict[str, np.ndarray]
 
 STUCK = 60.0  # s for one batch: the slowest network and the largest batch take a few; then the worker is killed
 LOADING = 300.0  # s until a worker is ready: TensorFlow from a slow disk takes a minute; then it is killed
+_GLANCE = 0.25  # s between looks at whether there is anything to wait for
 _LONGEST_PAUSE = 30.0  # s between attempts to start a worker that cannot be started
 
 
@@ -144,6 +145,7 @@ class Workers:
         self.contract, self.runtime = first.contract, first.runtime
         self.restarts = 0
         self._working = {first}
+        self._unstartable = False
         self._idle: asyncio.LifoQueue[Worker] = asyncio.LifoQueue()  # the last one used has warm caches
         self._tried = [asyncio.Event() for _ in range(count)]
         mine: list[Worker | None] = [first, *[None] * (count - 1)]
@@ -190,10 +192,16 @@ class Workers:
         raise ServingError(StatusCode.UNAVAILABLE, "The network's process died twice on this batch; try again.")
 
     async def _take(self) -> Worker:
+        """Raises ServingError (UNAVAILABLE) where none lives and the last attempt to start one failed."""
         while True:
-            worker = await self._idle.get()
-            if worker.alive:
-                return worker
+            if self._unstartable and not self._working:
+                reason = "No process of this model lives, and none can be started; try again."
+                raise ServingError(StatusCode.UNAVAILABLE, reason)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_GLANCE if self._idle.empty() else None):
+                    worker = await self._idle.get()
+                if worker.alive:
+                    return worker
 
     def _forget_dead(self) -> None:
         """Those that died idle: below living ones nobody would take them, nor free their boards."""
@@ -217,8 +225,10 @@ class Workers:
             try:
                 worker = worker or await self._another()
             except WorkerError as error:
+                self._unstartable = True
                 log.error("a worker cannot be started", extra={"error": str(error)})
             else:
+                self._unstartable = False
                 self._working.add(worker)
                 self._idle.put_nowait(worker)
                 tried.set()

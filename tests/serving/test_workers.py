@@ -209,6 +209,25 @@ def test_boards_of_workers_that_died_idle_are_let_go(tmp_path):
     with_workers(test, tmp_path)
 
 
+def test_where_none_can_be_started_no_one_waits(tmp_path):
+    async def test(workers, mark):
+        broken = mark.with_name("crashed.broken")
+        broken.touch()
+        for pid in workers.pids:
+            os.kill(pid, signal.SIGKILL)
+        await eventually(lambda: not workers.ready)
+        waiting = [asyncio.create_task(workers.run(images(n))) for n in range(2)]
+        for one in waiting:
+            with pytest.raises(ServingError, match="none can be started; try again") as caught:
+                await one
+            assert caught.value.code == StatusCode.UNAVAILABLE
+        broken.unlink()
+        await eventually(lambda: workers.ready == 2)
+        assert (await workers.run(images(1)))["a"].item() == 1
+
+    with_workers(test, tmp_path)
+
+
 @pytest.mark.parametrize("change", ["broken", "grown"])
 def test_a_model_that_has_changed_is_not_taken_for_it(tmp_path, change, caplog):
     """Its files were replaced while it was served, and then a worker dies: the other goes on, and it heals."""
