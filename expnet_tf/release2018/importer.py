@@ -55,22 +55,22 @@ class Sources:
 def import_networks(sources: Sources, out: Path, say: Callable[[str], None] = print) -> dict[str, Path]:
     """Write expression.keras, shape.keras and pose.keras, those that were asked for, into the folder `out`.
 
-    Everything is found and compared by name and shape before the first file is written. `say` gets a line about
-    what was left aside in a checkpoint, and about each file.
+    Everything is found, compared by name and shape, and read before the first file is written. `say` gets a line
+    about what was left aside in a checkpoint, and about each file.
 
     Returns {network: file}. Raises ReleaseError, ModelError and OSError.
     """
     if not sources.places:
         raise ReleaseError(f"No network is named; at least one of {', '.join(NETWORKS)} is expected.")
     prefixes = {name: find(place, CHECKPOINTS[name]) for name, place in sources.places.items()}
-    made = [_prepare(name, prefix, sources, say) for name, prefix in prefixes.items()]
+    checked = {name: _prepare(name, prefix, sources, say) for name, prefix in prefixes.items()}
+    models = {name: build() for name, build in checked.items()}
     out.mkdir(parents=True, exist_ok=True)
-    return {name: _write(name, prefix, build, out, say) for (name, prefix), build in zip(
-        prefixes.items(), made, strict=True)}  # fmt: skip
+    return {name: _write(name, prefixes[name], model, out, say) for name, model in models.items()}
 
 
 def _prepare(name: str, prefix: Path, sources: Sources, say: Callable[[str], None]) -> Callable[[], keras.Model]:
-    """Check all that belongs to a network; returns what builds it."""
+    """Check all that belongs to a network; returns what reads its weights."""
     checkpoint = Checkpoint(prefix)
     if name == "pose":
         return _prepare_pose(checkpoint, sources, say)
@@ -130,8 +130,7 @@ def _leave(checkpoint: Checkpoint, names: Sequence[str], say: Callable[[str], No
         say(f"{checkpoint.prefix}: left aside, being of its training: {', '.join(names[:3])}{more}.")
 
 
-def _write(name: str, prefix: Path, build: Callable[[], keras.Model], out: Path, say: Callable[[str], None]) -> Path:
-    model = build()
+def _write(name: str, prefix: Path, model: keras.Model, out: Path, say: Callable[[str], None]) -> Path:
     path = out / f"{name}.keras"
     info = ModelInfo(
         name=f"release2018-{name}",

@@ -123,7 +123,9 @@ def _table(path: Path) -> dict[str, np.ndarray]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = (isinstance(error, OSError) and error.strerror) or "no text in UTF-8 with commas"
         raise RetargetError(f"{path}: not a readable correspondence file ({reason}).") from error
-    header = [name.strip() for name in rows[0]] if rows else []
+    if not rows:
+        raise RetargetError(f"{path} is empty.")
+    header = [name.strip() for name in rows[0]]
     triples = {f"{side}{kind}": [f"{side}_{part}" for part in parts]
                for side in SIDES for kind, parts in (("", CORNERS), ("_barycentric", "uvw"))}  # fmt: skip
     _known(path, set(header), {*SIDES, "weight", *(name for names in triples.values() for name in names)})
@@ -164,7 +166,7 @@ def _points(path: Path, side: str, columns: dict[str, np.ndarray], model: Morpha
         raise RetargetError(f"{path}: {side} holds numbers that are not whole.")
     if ids.size and (ids.min() < 0 or ids.max() >= model.n_vertices):
         raise RetargetError(
-            f"{path}: {side} uses vertices {ids.min():.0f} to {ids.max():.0f}; {title(model)} has 0 to "
+            f"{path}: {side} uses vertices {ids.min():.12g} to {ids.max():.12g}; {title(model)} has 0 to "
             f"{model.n_vertices - 1}."
         )
     if (ids.ndim == 2) != (shares is not None):

@@ -180,3 +180,17 @@ def test_landmarks_of_a_text(tmp_path, basel, refused):
     refused(basel, "not a text of 68 vertex numbers", named=path, landmarks=path)
     path.write_bytes(b"\x93NUMPY")
     refused(basel, "landmarks is no option of BaselFaceModel_mod.mat", landmarks=path)
+
+
+@pytest.mark.parametrize("names", [("v_template", "f", "shapedirs"), np.load(OPEN_FACE).files])
+@pytest.mark.parametrize(
+    "head", [f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({10**14},)}}", "{'descr': ((("]
+)  # fmt: skip
+def test_arrays_that_claim_more_than_there_is(tmp_path, refused, names, head):
+    path = tmp_path / "model.npz"
+    text = head.encode().ljust(117) + b"\n"
+    array = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(f"{name}.npy", array)
+    refused(path, "not a readable .npz")

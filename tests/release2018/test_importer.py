@@ -176,6 +176,21 @@ def test_a_checkpoint_of_the_other_network(release: tuple, tmp_path: Path, capsy
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
+def test_damaged_data_of_the_second_network(release: tuple, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Found only when the values are read: the first network is not written either."""
+    root, _ = release
+    folder, file, _ = FILES["pose"]
+    for part in (root / folder).iterdir():
+        data = part.read_bytes()
+        (tmp_path / part.name).write_bytes(data[: len(data) // 2] if ".data" in part.name else data)
+    asked = [*command(root, tmp_path / "out", "expression", "shape"), "--pose", str(tmp_path)]
+    assert cli.main(asked) == 2
+    assert f"{file}: Spatial_Transformer/ST2/" in (err := capsys.readouterr().err)
+    assert "cannot be read" in err
+    assert not (tmp_path / "out").exists()
+
+
 def test_files_that_are_missing_or_hostile(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for network, (folder, file, _) in FILES.items():
         (tmp_path / folder).mkdir()

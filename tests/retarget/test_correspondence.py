@@ -157,6 +157,20 @@ def test_an_archive_that_would_fill_the_memory(pair, tmp_path) -> None:
         read(tmp_path / "pairs.npz", pair)
 
 
+def test_an_array_that_claims_more_than_there_is(pair, tmp_path) -> None:
+    text = f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({10**14},)}}".encode().ljust(117) + b"\n"
+    with zipfile.ZipFile(tmp_path / "pairs.npz", "w") as archive:
+        archive.writestr("source.npy", b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text)
+    with pytest.raises(RetargetError, match=r"not a readable .npz file"):
+        read(tmp_path / "pairs.npz", pair)
+
+
+def test_an_empty_file(pair, tmp_path) -> None:
+    (tmp_path / "pairs.csv").write_bytes(b"")
+    with pytest.raises(RetargetError, match=r"pairs.csv is empty"):
+        read(tmp_path / "pairs.csv", pair)
+
+
 @pytest.mark.parametrize("name", ["pairs.npz", "pairs.csv", "pairs.txt", "none.csv", "none.npz"])
 def test_no_such_file_or_kind(pair, tmp_path, name) -> None:
     path = tmp_path / name
