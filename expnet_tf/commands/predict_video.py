@@ -88,10 +88,12 @@ def run(options: argparse.Namespace, detector: Callable[[argparse.Namespace], De
             else:
                 predictor = load(options.model, detector(options))
             predictor.warm_up()
-    with usage(VideoError, ModelError), tqdm(unit="frame", file=sys.stderr, smoothing=0.1) as bar:
+    # Shown with its first frame: no empty bar above an error, or where all is done already.
+    with usage(VideoError, ModelError), tqdm(unit="frame", file=sys.stderr, smoothing=0.1, delay=math.inf) as bar:
 
         def progress(stage: str, done: int, total: int | None) -> None:
             if bar.desc != f"{stage}: ":
+                bar.delay = 0
                 bar.reset(total)
                 bar.initial = bar.n = bar.last_print_n = done
                 bar.set_description(stage, refresh=False)

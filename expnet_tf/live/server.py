@@ -11,12 +11,14 @@ could show them.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable
 from importlib import resources
 
 from aiohttp import WSCloseCode, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from expnet_tf.live.doors import Doors
 from expnet_tf.live.feed import Feed
@@ -37,6 +39,15 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
+
+
+def _our_own(record: logging.LogRecord) -> bool:
+    """Whether an error is this program's: to what is no HTTP the answer is 400, and that is all."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+_LOG = logging.getLogger("expnet.live")
+_LOG.addFilter(_our_own)
 
 
 class Server:
@@ -76,6 +87,7 @@ class Server:
         self._runner = web.AppRunner(
             app,
             access_log=None,
+            logger=_LOG,
             handle_signals=False,
             handler_cancellation=True,
             keepalive_timeout=self._patience,  # also for headers that do not come

@@ -8,7 +8,7 @@ The folder of a run holds
   faces.glb         everybody, animated
   video.json        what all this is: people, frames that were missing, files; written last
 The network sees each frame once. What people look at is made from the rows afterwards, with the median shape of each
-person's head, so that another --smooth or --format costs no network.
+person's head, so that another --smooth or --video-format costs no network.
 """
 
 from __future__ import annotations

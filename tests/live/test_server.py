@@ -87,6 +87,22 @@ def test_names_that_were_bent_to_this_machine_are_refused(serving):
     run(work)
 
 
+def test_what_is_no_http_gets_400_and_no_traceback(serving, caplog):
+    async def work(session):
+        async with serving() as (_, port):
+            for sent in (
+                b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n",
+                b"\x16\x03\x01\x02\r\n\r\n",
+            ):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(sent)
+                assert (await reader.readline()).split()[1] == b"400"
+                writer.close()
+
+    run(work)
+    assert caplog.records == []
+
+
 def test_the_token(serving):
     async def work(session):
         async with serving(token="s3cret") as (_, port):

@@ -34,6 +34,9 @@ def test_a_video(capsys: pytest.CaptureFixture) -> None:
     ]  # fmt: skip
     assert run("film.mp4", "--video-format", "webm") == 0
     assert Path("out/overlay.webm").stat().st_size > 1000
+    capsys.readouterr()
+    assert run("film.mp4", "--video-format", "webm") == 0
+    assert capsys.readouterr().err == ""  # all is done: no bar
 
 
 def test_damaged_frames_give_exit_code_1(capsys: pytest.CaptureFixture) -> None:

@@ -112,7 +112,6 @@ async function openPhoto(blob, name) {
     const found = await predictor.detect(image);
     if (turn !== opening) return;
     const detected = performance.now();
-    $("draw").disabled = false;
     const timing = { read: decoded - started, detect: detected - shown };
     photo = { name, image, found, detector: "BlazeFace", timing };
     $("draw").disabled = false;
