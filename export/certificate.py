@@ -47,9 +47,9 @@ def _remarks(report: Report) -> list[str]:
     run = [row for row in report.results if row.result != NOT_RUN]
     good = sum(row.result == PASS for row in run)
     skipped = f", {len(report.results) - len(run)} not run here" if len(run) < len(report.results) else ""
-    if good == len(run) and not report.passed:
-        skipped += ", no artifact was judged"
     faces, model = report.reference["faces"], report.model["id"]
+    if good == len(run) and not report.passed:  # the reference alone
+        return [*said, f"failed: no artifact was judged{skipped}, {faces} faces, model {model}"]
     return [*said, f"{good} of {len(run)} pass{skipped}, {faces} faces, model {model}"]
 
 

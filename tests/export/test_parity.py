@@ -311,7 +311,7 @@ def test_no_artifacts_is_no_pass(bundle: Path, keep) -> None:
     keep(bundle)
     report = verify(bundle)
     assert not report.passed
-    assert table(report).endswith("1 of 1 pass, no artifact was judged, 6 faces, model toy-0.1")
+    assert table(report).endswith("failed: no artifact was judged, 6 faces, model toy-0.1")
 
 
 def test_the_manifest_does_not_choose_the_limits(bundle: Path, bless, keep) -> None:
