@@ -13,7 +13,6 @@ person's head, so that another --smooth or --video-format costs no network.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -29,6 +28,7 @@ from expnet_tf.files import write_whole
 from expnet_tf.predictor import Predictor
 from expnet_tf.video import table
 from expnet_tf.video.animation import write_animation
+from expnet_tf.video.claim import RUN, claim, facts_of, read_object
 from expnet_tf.video.overlay import Overlay, open_writer, write_overlay
 from expnet_tf.video.people import Person, people
 from expnet_tf.video.reader import Camera, Dropped, Frame, Source, VideoError, VideoFile
@@ -38,12 +38,11 @@ from expnet_tf.video.table import Chunks, Record
 from expnet_tf.video.tracker import Tracker
 from expnet_tf.video.whole import sweep, whole_file
 
-SCHEMA = "expnet.video/1"
 FORMATS = {
     "csv": "faces.csv", "parquet": "faces.parquet", "mp4": "overlay.mp4", "webm": "overlay.webm", "glb": "faces.glb",
 }  # fmt: skip
 DEFAULT_FORMATS = ("csv", "mp4", "glb")
-RUN, SUMMARY, RECORDING = "run.json", "video.json", "camera.mp4"
+SUMMARY, RECORDING = "video.json", "camera.mp4"
 
 Progress = Callable[[str, int, int | None], None]
 """Called with what is being done ("faces", "overlay"), the frames done, and their total where it is known."""
@@ -83,7 +82,7 @@ def process(
     if "parquet" in formats:
         _need_pyarrow()
     out.mkdir(parents=True, exist_ok=True)
-    _claim(out, _facts(source, predictor), live=isinstance(source, Camera))
+    claim(out, facts_of(source, predictor), live=isinstance(source, Camera))
     sweep(out)
     chunks = Chunks(out)
     summary = Summary()
@@ -182,7 +181,7 @@ def _write(
     """What people look at, from the rows; files that are there already, of the same settings, stay."""
     model = predictor.face_model
     settings = {"smooth": smooth, "software": f"expnet_tf {__version__}"}
-    same = _read(out / SUMMARY).get("settings") == settings
+    same = read_object(out / SUMMARY).get("settings") == settings
     (out / SUMMARY).unlink(missing_ok=True)
 
     def tables() -> Iterator[np.ndarray]:
@@ -218,7 +217,7 @@ def _write(
             summary.files.append(path.name)
     if absent:
         report(f"{FORMATS['glb']} has those who are seen longest; without {len(absent)} others.")
-    record = {**_read(out / RUN), "settings": settings, **_numbers(source, summary)}
+    record = {**read_object(out / RUN), "settings": settings, **_numbers(source, summary)}
     write_whole(out / SUMMARY, f"{json.dumps(record, indent=1)}\n".encode())
 
 
@@ -248,53 +247,6 @@ def _rate(source: Source, chunks: Chunks, summary: Summary) -> float:
 
 def _identity(predictor: Predictor) -> int:
     return len(predictor.face_model.identity_basis) if "identity" in predictor.info.heads else 0
-
-
-def _facts(source: VideoFile | Camera, predictor: Predictor) -> dict[str, Any]:
-    face_model = predictor.face_model.provenance
-    facts = {"schema": SCHEMA, "source": source.facts.name, "model": predictor.info.id,
-             "face_model": f"{face_model.get('name')}-{face_model.get('version')}", "chunk": table.CHUNK}  # fmt: skip
-    if isinstance(source, VideoFile):
-        facts["bytes"] = source.path.stat().st_size
-        facts["sha256_of_ends"] = _ends(source.path)
-    return facts
-
-
-def _ends(path: Path) -> str:
-    """sha256 of the first and the last MiB: a film need not be read twice to be told from another."""
-    with path.open("rb") as file:
-        digest = hashlib.sha256(file.read(2**20))
-        file.seek(max(0, path.stat().st_size - 2**20))
-        digest.update(file.read())
-    return digest.hexdigest()
-
-
-def _claim(out: Path, facts: dict[str, Any], live: bool) -> None:
-    """Writes run.json, or checks that the one in the folder says the same. Raises VideoError."""
-    path = out / RUN
-    if not path.exists():
-        if (out / "chunks").exists():
-            raise VideoError(f"{out} holds chunks without their {RUN}; choose an empty folder.")
-        write_whole(path, f"{json.dumps(facts, indent=1)}\n".encode())
-        return
-    if live:
-        raise VideoError(f"{out} holds a run already, and a camera cannot go on with one; choose an empty folder.")
-    before = _read(path)
-    for name, value in facts.items():
-        if before.get(name) != value:
-            raise VideoError(
-                f"{out} holds a run with another {name}: it was {before.get(name)}, now it is {value}; use the same "
-                "video and model to go on, or choose an empty folder."
-            )
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """The JSON object of a file; empty where there is none that can be read."""
-    try:
-        read = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return read if isinstance(read, dict) else {}
 
 
 def _need_pyarrow() -> None:

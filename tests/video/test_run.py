@@ -16,6 +16,7 @@ import pytest
 
 from expnet_tf.predictor import Predictor
 from expnet_tf.video import run, table
+from expnet_tf.video.claim import SCHEMA
 from expnet_tf.video.reader import Dropped, Facts, Frame, VideoError, VideoFile
 from expnet_tf.video.run import Summary, process
 from expnet_tf.video.table import Chunks
@@ -49,7 +50,7 @@ def test_what_is_written(done: tuple[Path, Summary]) -> None:
     assert sorted((one.gaps, one.frames > 30) for one in summary.people) == [(0, False), (1, True)]
     assert summary.files == ["faces.csv", "overlay.mp4", "faces.glb"]
     record = json.loads((out / "video.json").read_text())
-    assert record["schema"] == run.SCHEMA == "expnet.video/1"
+    assert record["schema"] == SCHEMA == "expnet.video/1"
     assert (record["source"], record["frames"], record["missing"]) == ("film.mp4", 50, [])
     assert [one["id"] for one in record["people"]] == [1, 2]
     assert all(len(one["identity"]) == 99 for one in record["people"])
