@@ -16,6 +16,12 @@ from typing import NamedTuple
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 """What is taken for a photo in a folder, in either case. A file that is named itself is always tried."""
 
+FILMS = (
+    ".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m2ts", ".wmv", ".flv", ".3gp", ".3g2",
+    ".ogv", ".mjpeg", ".mjpg", ".h264", ".hevc",
+)  # fmt: skip
+"""What is taken for a film, which is read by itself (video/)."""
+
 
 class Photo(NamedTuple):
     """A file to read; it need not exist."""
@@ -25,7 +31,7 @@ class Photo(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """An argument, or a folder in one, that gives no photo: one sentence."""
+    """An argument, a folder in one, or a film in a folder, that gives no photo: one sentence."""
 
     text: str
 
@@ -83,7 +89,7 @@ class Inputs:
 
     def _walk(self, top: str) -> Iterator[Photo | Problem]:
         problems: list[OSError] = []
-        count = 0
+        count = films = 0
         for folder, folders, files in os.walk(top, onerror=problems.append):
             folders[:] = sorted(
                 name for name in folders if name[0] != "." and os.path.abspath(os.path.join(folder, name)) != self._out
@@ -92,9 +98,12 @@ class Inputs:
                 if name[0] != "." and name.lower().endswith(SUFFIXES):
                     count += 1
                     yield self._photo(os.path.join(folder, name))
+                elif name[0] != "." and name.lower().endswith(FILMS):
+                    films += 1
+                    yield Problem(f"{os.path.join(folder, name)} is a film: it is read by itself, not among photos.")
         for error in problems:
             yield Problem(f"{error.filename} cannot be read ({error.strerror}).")
-        if not count and not problems:
+        if not count and not films and not problems:
             yield Problem(f"{top} holds no photo; files that end with {', '.join(SUFFIXES)} are taken.")
 
 

@@ -68,6 +68,16 @@ def test_file_whose_name_looks_like_a_pattern(tree: Path) -> None:
     assert names("p/a[1].jpg") == ["a[1].jpg"]
 
 
+def test_a_film_among_photos_is_named(tree: Path) -> None:
+    for name in ("p/a/clip.MP4", "p/a/.hidden.mov", "p/a/code.ts"):
+        Path(name).touch()
+    assert names("p/a") == ["1.PNG", "1.jpg"]
+    assert problems("p/a") == ["p/a/clip.MP4 is a film: it is read by itself, not among photos."]
+    Path("films").mkdir()
+    Path("p/a/clip.MP4").rename("films/clip.MP4")
+    assert problems("films") == ["films/clip.MP4 is a film: it is read by itself, not among photos."]
+
+
 def test_nothing_to_do_is_said(tree: Path) -> None:
     Path("empty").mkdir()
     assert problems("x*.jpg") == ["x*.jpg matches no file."]

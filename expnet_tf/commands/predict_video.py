@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from expnet_tf.commands.common import FAILED, FINE, UsageError, folder, many, usage
+from expnet_tf.inputs import FILMS
 from expnet_tf.quiet import quiet
 
 if TYPE_CHECKING:
@@ -18,11 +19,7 @@ if TYPE_CHECKING:
     from expnet_tf.video.run import Summary
 
 # What is taken for a video and not for a photo. Sound files among them, so that they are refused as what they are.
-SUFFIXES = (
-    ".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv",
-    ".3gp", ".3g2", ".ogv", ".mjpeg", ".mjpg", ".h264", ".hevc",
-    ".mp3", ".wav", ".m4a", ".aac", ".flac", ".ogg", ".opus",
-)  # fmt: skip
+SUFFIXES = (*FILMS, ".ts", ".mts", ".mp3", ".wav", ".m4a", ".aac", ".flac", ".ogg", ".opus")
 FORMATS = ("csv", "parquet", "mp4", "webm", "glb")  # video.run.FORMATS, which is too heavy to import for --help
 DEFAULT_FORMATS = ("csv", "mp4", "glb")
 OWN = ("seconds", "smooth", "video_format")

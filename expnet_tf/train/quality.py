@@ -75,7 +75,10 @@ def with_quality(
             made.get_layer(layer.name).set_weights(layer.get_weights())
     plain = _seen(look, judged.once(), None, progress)
     bad = _seen(look, judged.once(), seed + 1, progress)
-    judge = lambda seen: head.predict(seen.features, batch_size=1024, verbose=0)[:, 0]  # noqa: E731
+
+    def judge(seen: Seen) -> np.ndarray:
+        return np.asarray(head.predict(seen.features, batch_size=1024, verbose=0)[:, 0])
+
     heads = tuple(name for name in HEADS if name in outputs)
     return made, replace(info, heads=heads), figures(judge(plain), plain, judge(bad), bad)
 
