@@ -6,7 +6,8 @@ looks again
   - every EVERY frames at the whole picture, made small: for new faces, and to see that the followed ones are faces;
   - every IDLE frames while nobody is followed, or somebody was lost a moment ago;
   - at a single face at once, when its crop has changed abruptly, or its mesh is not where the crop was taken: a hand
-    in front of it, a cut, a head that has left.
+    in front of it, a head that has left.
+Where the whole picture is another it is a cut, and nobody goes on over it.
 A network that regresses sees a face in everything, so nothing in its own answer says that there is none.
 """
 
@@ -23,6 +24,7 @@ from expnet_tf.detect import Detection
 from expnet_tf.image import cut_square
 from expnet_tf.network import ModelError
 from expnet_tf.predictor import Face, Predictor
+from expnet_tf.video.boxes import MIN_SIDE, Box, centre, distance, near, overlap, visible
 from expnet_tf.video.outline import Outline
 
 EVERY, IDLE = 15, 5  # frames
@@ -30,12 +32,11 @@ SIDE = 480  # px, the longer side of the picture that is searched: faces down to
 MEMORY = 2.0  # s that a lost face keeps its number for when it is back near its place
 # Correlation of two consecutive crops below which the detector looks; docs/video.md has how it was chosen.
 STEADY = 0.85
+# And of two consecutive pictures, below which they may be of different scenes; docs/video.md has how it was chosen.
+CUT = 0.25
 SAME, ANCHOR, TWICE = 0.25, 0.5, 0.5  # intersections over union: one face; the detector's box counts; one too many
 _LOOK, _LOOK_SIDE = 2.2, 192  # a single face is looked for in a square of so many times its box, at so many px
-_THUMB = 24  # px
-_MIN_BOX, _MIN_SHOWN = 16.0, 0.4  # px; share of the box inside the picture
-
-Box = tuple[float, float, float, float]
+_THUMB, _SCENE = 24, 8  # px of a crop, and of a whole picture, that are compared with those of the frame before
 
 
 class Tracked(NamedTuple):
@@ -71,6 +72,7 @@ class Tracker:
         self.detections = 0  # times that the detector has run
         self._outline = Outline(predictor.face_model)
         state = state or {"next": 1, "wait": 0, "tracks": []}
+        self._scene: list[float] = state.get("scene", [])
         self._next, self._wait = int(state["next"]), int(state["wait"])
         self._tracks = [
             _Track(**{**one, "box": tuple(one["box"]), "step": tuple(one["step"])}) for one in state["tracks"]
@@ -79,7 +81,7 @@ class Tracker:
     def state(self) -> dict[str, Any]:
         """All that the next frame depends on, as JSON takes it."""
         tracks = [{**vars(one), "box": list(one.box), "step": list(one.step)} for one in self._tracks]
-        return {"next": self._next, "wait": self._wait, "tracks": tracks}
+        return {"next": self._next, "wait": self._wait, "tracks": tracks, "scene": self._scene}
 
     def step(self, image: np.ndarray, time: float) -> list[Tracked]:
         """The faces of the next frame, by their numbers.
@@ -90,25 +92,27 @@ class Tracker:
 
         Raises ModelError where the network's answer is not finite, ImageError where `image` is no such array.
         """
+        if self._is_cut(image):  # nobody goes on over it, for who is near the old place may be somebody else
+            self._tracks, self._wait = [], 0
         self._tracks = [one for one in self._tracks if one.lost is None or time - one.lost <= MEMORY]
         checked = self._search(image, time) if self._wait <= 0 else set()
         self._wait -= 1
         followed = [one for one in self._tracks if one.lost is None]
         for one in followed:
-            if not _visible(one.expected(), image):
+            if not visible(one.expected(), image):
                 one.lost = time
         followed = [one for one in followed if one.lost is None]
         seen = dict(zip([one.id for one in followed], self._faces(image, followed), strict=True))
         for one in followed:
             face, steady = seen[one.id]
-            if one.id in checked or (steady and _overlap(face.box, one.expected()) > SAME):
+            if one.id in checked or (steady and overlap(face.box, one.expected()) > SAME):
                 continue
             again = self._look(image, face.box) or self._look(image, one.expected())
             if again is None:
                 one.lost = time
                 continue
             one.score = again.score
-            if _overlap(again.box, face.box) < ANCHOR:
+            if overlap(again.box, face.box) < ANCHOR:
                 one.box, one.step, one.met = again.box, (0.0, 0.0), False
                 seen[one.id] = self._faces(image, [one])[0]
         for one in followed:
@@ -120,21 +124,36 @@ class Tracker:
         # A face that has just appeared has been checked by _search; its first mesh is part of this frame's result.
         return [Tracked(one.id, replace(seen[one.id][0], score=one.score)) for one in self._tracks if one.lost is None]
 
+    def _is_cut(self, image: np.ndarray) -> bool:
+        """Whether this frame is of another scene than the last: the picture is another, and so is every followed face.
+
+        A hand or a passer-by changes much of a picture, and leaves some face as it was or the picture like itself.
+        """
+        step = max(1, max(image.shape[:2]) // (8 * _SCENE))
+        scene, last = _thumb(image[::step, ::step], _SCENE), self._scene
+        self._scene = scene.tolist()
+        if not last or not any(last) or not scene.any() or _likeness(scene, last) >= CUT:
+            return False  # a blank picture is like none, and no scene
+        followed = [one for one in self._tracks if one.lost is None and visible(one.expected(), image)]
+        crops = self.predictor.crops(image, [one.expected() for one in followed])
+        pairs = zip(followed, crops, strict=True)
+        return not any(one.thumb and _likeness(_thumb(crop, _THUMB), one.thumb) > STEADY for one, crop in pairs)
+
     def _search(self, image: np.ndarray, time: float) -> set[int]:
         """The detector over the whole picture; returns the numbers of those that it has seen."""
         found: list[Detection | None] = [*self._detect(_small(image), max(image.shape[:2]))]
         followed = [one for one in self._tracks if one.lost is None]
         checked: set[int] = set()
         pairs = [
-            (_overlap(face.box, one.expected()), n, one) for n, face in enumerate(found) if face for one in followed
+            (overlap(face.box, one.expected()), n, one) for n, face in enumerate(found) if face for one in followed
         ]
-        for overlap, n, one in sorted(pairs, key=lambda pair: -pair[0]):
+        for common, n, one in sorted(pairs, key=lambda pair: -pair[0]):
             face = found[n]
-            if overlap < SAME or one.id in checked or face is None:
+            if common < SAME or one.id in checked or face is None:
                 continue
             checked.add(one.id)
             one.score = face.score
-            if overlap < ANCHOR:
+            if common < ANCHOR:
                 one.box, one.step, one.met = face.box, (0.0, 0.0), False
             found[n] = None
         for one in followed:
@@ -147,7 +166,7 @@ class Tracker:
                     one.score = again.score
                     checked.add(one.id)
         for face in found:
-            if face is None or min(face.box[2:]) < _MIN_BOX or self._taken(face):
+            if face is None or min(face.box[2:]) < MIN_SIDE or self._taken(face):
                 continue
             # The small picture shows faces in odd places now and then; a closer look does not.
             closer = self._look(image, face.box)
@@ -159,13 +178,13 @@ class Tracker:
         return checked
 
     def _taken(self, face: Detection) -> bool:
-        return any(one.lost is None and _overlap(face.box, one.box) > SAME for one in self._tracks)
+        return any(one.lost is None and overlap(face.box, one.box) > SAME for one in self._tracks)
 
     def _begin(self, face: Detection, time: float) -> int:
         """A face that nobody follows: the number of who was lost near there, or a new one."""
-        lost = [one for one in self._tracks if one.lost is not None and one.lost < time and _near(one.box, face.box)]
+        lost = [one for one in self._tracks if one.lost is not None and one.lost < time and near(one.box, face.box)]
         if lost:
-            one = min(lost, key=lambda one: _distance(one.box, face.box))
+            one = min(lost, key=lambda one: distance(one.box, face.box))
             one.box, one.score = face.box, face.score
             one.step, one.thumb, one.met, one.lost = (0.0, 0.0), [], False, None
         else:
@@ -183,8 +202,8 @@ class Tracker:
         (faces,) = self.predictor.predict_crops([crops], [[(box, None) for box in boxes]])
         answers = []
         for one, crop, face in zip(tracks, crops, faces, strict=True):
-            thumb = _thumb(crop)
-            steady = not one.thumb or float(np.dot(thumb, one.thumb)) / thumb.size > STEADY
+            thumb = _thumb(crop, _THUMB)
+            steady = not one.thumb or _likeness(thumb, one.thumb) > STEADY
             one.thumb = thumb.tolist()
             answers.append((replace(face, box=self._outline.box(face)), steady))
         return answers
@@ -201,8 +220,8 @@ class Tracker:
             Detection((one.box[0] + left, one.box[1] + top, *one.box[2:]), one.score)
             for one in self._detect(part, side)
         ]
-        best = max(found, key=lambda one: _overlap(one.box, box), default=None)
-        return best if best is not None and _overlap(best.box, box) > SAME else None
+        best = max(found, key=lambda one: overlap(one.box, box), default=None)
+        return best if best is not None and overlap(best.box, box) > SAME else None
 
     def _detect(self, small: np.ndarray, longer: int) -> list[Detection]:
         """Faces of a picture whose longer side was `longer` px, in px of that."""
@@ -212,7 +231,7 @@ class Tracker:
         return [Detection((x * scale, y * scale, w * scale, h * scale), score) for (x, y, w, h), score in found]
 
     def _move(self, one: _Track, box: Box) -> None:
-        (x, y), (to_x, to_y) = _centre(one.box), _centre(box)
+        (x, y), (to_x, to_y) = centre(one.box), centre(box)
         reach = max(box[2:])
         # A first mesh only corrects the detector's box; a jump of half a face is no motion to go on with.
         moves = one.met and np.hypot(to_x - x, to_y - y) < reach / 2
@@ -224,7 +243,7 @@ class Tracker:
         """Of two that have come to follow one face the later is forgotten."""
         kept: list[_Track] = []
         for one in sorted(self._tracks, key=lambda one: one.id):
-            twin = one.lost is None and any(k.lost is None and _overlap(k.box, one.box) > TWICE for k in kept)
+            twin = one.lost is None and any(k.lost is None and overlap(k.box, one.box) > TWICE for k in kept)
             if not twin:
                 kept.append(one)
         self._tracks = kept
@@ -239,41 +258,14 @@ def _small(image: np.ndarray) -> np.ndarray:
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
-def _thumb(crop: np.ndarray) -> np.ndarray:
-    """uint8 RGB [S, S, 3] -> float64 [t * t] of mean 0 and variance 1; zeros for a blank crop."""
-    small = cv2.resize(crop, (_THUMB, _THUMB), interpolation=cv2.INTER_AREA).mean(axis=2).ravel()
+def _likeness(one: np.ndarray, other: Sequence[float]) -> float:
+    """Correlation of two thumbs."""
+    return float(np.dot(one, other)) / one.size
+
+
+def _thumb(image: np.ndarray, side: int) -> np.ndarray:
+    """uint8 RGB [H, W, 3] -> float64 [side * side] of mean 0 and variance 1; zeros for a blank picture."""
+    small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA).mean(axis=2).ravel()
     small -= small.mean()
     spread = small.std()
     return small / spread if spread > 1 else np.zeros_like(small)
-
-
-def _overlap(one: Sequence[float], other: Sequence[float]) -> float:
-    """Intersection over union of two boxes."""
-    w = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
-    h = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
-    common = max(0.0, w) * max(0.0, h)
-    return common / (one[2] * one[3] + other[2] * other[3] - common)
-
-
-def _visible(box: Box, image: np.ndarray) -> bool:
-    height, width = image.shape[:2]
-    x, y, w, h = box
-    if not np.isfinite(box).all() or min(w, h) < _MIN_BOX or max(w, h) > 4 * max(width, height):
-        return False
-    shown = max(0.0, min(x + w, width) - max(x, 0.0)) * max(0.0, min(y + h, height) - max(y, 0.0))
-    return shown > _MIN_SHOWN * w * h
-
-
-def _centre(box: Sequence[float]) -> tuple[float, float]:
-    return box[0] + box[2] / 2, box[1] + box[3] / 2
-
-
-def _distance(one: Box, other: Box) -> float:
-    (x, y), (u, v) = _centre(one), _centre(other)
-    return float(np.hypot(x - u, y - v))
-
-
-def _near(one: Box, other: Box) -> bool:
-    """Whether a face may have gone from one box to the other unseen."""
-    larger = one[2] * one[3] / (other[2] * other[3])
-    return _distance(one, other) < 1.5 * max(*one[2:], *other[2:]) and 0.25 < larger < 4

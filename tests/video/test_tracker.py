@@ -113,6 +113,16 @@ def test_after_an_empty_stretch_it_goes_on(predictor: Predictor) -> None:
     assert ids(seen[30 + IDLE :]) == [[1]] * (15 - IDLE)
 
 
+@pytest.mark.parametrize("at", [30, 37])  # a frame in which the whole picture is searched, and one in which it is not
+def test_nobody_goes_on_over_a_cut(predictor: Predictor, at: int) -> None:
+    """The same person at the same place, in another scene: a new number, in the frame of the cut."""
+    first = films.photo()
+    other = 255 - first
+    other[146:316, 234:406] = films.portrait()[20:190, 140:312][:, ::-1]
+    seen, _ = follow(predictor, [first] * at + [other] * 8)
+    assert ids(seen) == [[1]] * at + [[2]] * 8
+
+
 def test_a_number_is_not_given_again(predictor: Predictor) -> None:
     """After two seconds a person is a new one; and so is who appears elsewhere."""
     frames = [films.photo()] * 4 + [films.empty()] * 15 + [films.photo()] * 7
