@@ -14,8 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from expnet_tf.serving.errors import exhausted
-
-Outputs = dict[str, np.ndarray]
+from expnet_tf.serving.signatures import Outputs
 
 
 @dataclass(frozen=True)

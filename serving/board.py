@@ -8,7 +8,7 @@ import tempfile
 
 import numpy as np
 
-from expnet_tf.serving.signatures import Contract
+from expnet_tf.serving.signatures import Contract, Outputs
 
 
 def open_board() -> int:
@@ -35,14 +35,14 @@ class Board:
         self.images = np.frombuffer(memory, np.uint8, offset=answers).reshape(max_batch, side, side, 3)
         self._values = np.frombuffer(memory, np.float32, answers // 4).reshape(max_batch, -1)
 
-    def write(self, outputs: dict[str, np.ndarray]) -> None:
+    def write(self, outputs: Outputs) -> None:
         """{head: float32 [B, width]}, for the other side to read."""
         start = 0
         for head, width in self._outputs.items():
             self._values[: len(outputs[head]), start : start + width] = outputs[head]
             start += width
 
-    def read(self, count: int) -> dict[str, np.ndarray]:
+    def read(self, count: int) -> Outputs:
         """What was written of the first `count` rows: a copy."""
         values, ends = self._values[:count].copy(), np.cumsum(list(self._outputs.values()))
         return dict(zip(self._outputs, np.split(values, ends[:-1], axis=1), strict=True))

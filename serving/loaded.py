@@ -9,9 +9,7 @@ import numpy as np
 from expnet_tf.export.runners import RUNNERS, Runner
 from expnet_tf.serving import artifacts
 from expnet_tf.serving.artifacts import ArtifactError
-from expnet_tf.serving.signatures import Contract
-
-Outputs = dict[str, np.ndarray]
+from expnet_tf.serving.signatures import Contract, Outputs
 
 
 class GraphRunner:

@@ -17,6 +17,7 @@ from expnet_tf.serving.protocol import DT_FLOAT, DT_STRING, DT_UINT8, SignatureD
 
 DEFAULT, PHOTO = "serving_default", "photo"
 PREDICT_METHOD = "tensorflow/serving/predict"
+Outputs = dict[str, np.ndarray]  # {head: float32 [B, width]}
 DTYPES = {DT_UINT8: np.dtype(np.uint8), DT_FLOAT: np.dtype(np.float32), DT_STRING: np.dtype(object)}
 
 

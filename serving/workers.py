@@ -18,11 +18,9 @@ from grpc import StatusCode  # type: ignore[import-untyped]
 
 from expnet_tf.serving.board import Board, open_board
 from expnet_tf.serving.errors import ServingError
-from expnet_tf.serving.signatures import Contract
+from expnet_tf.serving.signatures import Contract, Outputs
 
 log = logging.getLogger("expnet.serve.workers")
-
-Outputs = dict[str, np.ndarray]
 
 STUCK = 60.0  # s for one batch: the slowest network and the largest batch take a few; then the worker is killed
 LOADING = 300.0  # s until a worker is ready: TensorFlow from a slow disk takes a minute; then it is killed
