@@ -80,7 +80,8 @@ def with_quality(
         return np.asarray(head.predict(seen.features, batch_size=1024, verbose=0)[:, 0])
 
     heads = tuple(name for name in HEADS if name in outputs)
-    return made, replace(info, heads=heads), figures(judge(plain), plain, judge(bad), bad)
+    training = info.training if "quality" in info.heads else f"{info.training}; quality on its features"
+    return made, replace(info, heads=heads, training=training), figures(judge(plain), plain, judge(bad), bad)
 
 
 def figures(plain: np.ndarray, seen: Seen, bad: np.ndarray, badly: Seen) -> dict[str, float]:

@@ -31,6 +31,7 @@ def test_all_else_in_the_model_stays_as_it_is(network, packed, crops, tmp_path):
     assert main(words) == FINE
     before, after = (load_model(tmp_path / name) for name in ("toy.keras", "judged.keras"))
     assert read_info(tmp_path / "judged.keras").heads == ("expression", "pose", "quality")
+    assert read_info(tmp_path / "judged.keras").training == "none; quality on its features"
     expected, found = (model.predict_on_batch(crops) for model in (before, after))
     for head, values in expected.items():
         np.testing.assert_array_equal(found[head], values)
@@ -38,7 +39,7 @@ def test_all_else_in_the_model_stays_as_it_is(network, packed, crops, tmp_path):
     assert ((found["quality"] > 0) & (found["quality"] < 1)).all()
     # Taught anew, it replaces the one that is there, to the same numbers.
     again, info, _ = with_quality(after, read_info(tmp_path / "judged.keras"), [packed])
-    assert info.heads == ("expression", "pose", "quality")
+    assert (info.heads, info.training) == (("expression", "pose", "quality"), "none; quality on its features")
     np.testing.assert_allclose(again.predict_on_batch(crops)["quality"], found["quality"], rtol=1e-4)
 
 
