@@ -19,6 +19,10 @@ from keras import layers
 RESIDUAL_GAMMA = 0.2
 
 
+COMPACT = ((32,), (64, 64), (96, 96, 128))  # widths of compact's blocks at stride 4, 8 and 16
+SHALLOW = tuple(len(widths) for widths in COMPACT)
+
+
 class Backbone(NamedTuple):
     """A trunk: `build(x)` maps float [B, S, S, 3], (pixel - mean) / scale, to features [B, d]."""
 
@@ -94,32 +98,57 @@ def resnet50(x):
     return _resnet(x, (3, 4, 6, 3))
 
 
-def compact(x):
-    """Plain 3x3 residual network of 1.1 million parameters: [B, 96, 96, 3] -> features [B, 256].
+def _plain(x, stages: Sequence[Sequence[int]], fine: int = 0):
+    """Plain 3x3 residual network; `stages`: widths of the blocks at stride 4, 8 and 16. -> features [B, 256].
 
     Convolution, ReLU and addition only: they stay accurate in int8 and every runtime is fastest at them. No
-    global average pool: where the mouth corner is decides the answer, so every place of the 6 x 6 map has
-    weights of its own. They are written as a 6 x 6 convolution, not as flatten and dense, because flattening
-    a map costs ONNX a transpose; the average over the one cell left only drops the axes.
+    global average pool: where the mouth corner is decides the answer, so every place of the last map has
+    weights of its own. They are written as a convolution as large as the map, not as flatten and dense, because
+    flattening a map costs ONNX a transpose; the average over the one cell left only drops the axes. With `fine`,
+    that many channels of the map of stride 8 are read in the same way.
     """
     momentum = 0.95
     x = _conv_bn(x, 16, 3, 2, "stem1", momentum)
     x = _conv_bn(x, 32, 3, 2, "stem2", momentum)
-    for stage, widths in ((2, (32,)), (3, (64, 64)), (4, (96, 96, 128))):
+    maps = []
+    for stage, widths in enumerate(stages, 2):
         for block, width in enumerate(widths, 1):
             stride = 2 if block == 1 and stage > 2 else 1
-            x = _residual(x, ((width, 3, stride), (width, 3, 1)), f"stage{stage}_block{block}", momentum)
-    x = _conv_bn(x, 32, 1, 1, "squeeze", momentum)
+            # A block that keeps the shape starts as nothing, so a network may start from a shallower one's weights.
+            gamma = 0.0 if block > SHALLOW[stage - 2] else 1.0
+            x = _residual(x, ((width, 3, stride), (width, 3, 1)), f"stage{stage}_block{block}", momentum, gamma)
+        maps.append(x)
+    x = _read_map(_conv_bn(x, 32, 1, 1, "squeeze", momentum), "features_conv", "he_normal")
+    if fine:
+        near = _conv_bn(maps[-2], fine, 1, 1, "squeeze_fine", momentum)
+        x = layers.Add(name="features_add")([x, _read_map(near, "features_fine_conv", "zeros")])
     # Normalised, or most of the 256 die at the learning rates that the rest of the network likes: without it 242
     # were constant zero after a few thousand steps.
-    x = layers.Conv2D(256, x.shape[1], use_bias=False, kernel_initializer="he_normal", name="features_conv")(x)
     x = layers.BatchNormalization(momentum=momentum, epsilon=1e-5, name="features_bn")(x)
     x = layers.ReLU(name="features_relu")(x)
     return layers.GlobalAveragePooling2D(name="features")(x)
 
 
+def _read_map(x, name, initializer):
+    return layers.Conv2D(256, x.shape[1], use_bias=False, kernel_initializer=initializer, name=name)(x)
+
+
+def compact(x):
+    """Of 1.1 million parameters: [B, 96, 96, 3] -> features [B, 256]."""
+    return _plain(x, COMPACT)
+
+
+def base(x):
+    """`compact` with more pixels, two blocks more and the map of stride 8 read too: [B, 128, 128, 3] -> [B, 256].
+
+    2.8 million parameters. All layers that `compact` has are here, under the same names.
+    """
+    return _plain(x, ((32,), (64, 64, 64), (96, 96, 128, 128)), fine=16)
+
+
 BACKBONES = {
     "compact": Backbone(compact, 96, 64.0),
+    "base": Backbone(base, 128, 64.0),
     "resnet50": Backbone(resnet50, 224, 1.0),
     "resnet101": Backbone(resnet101, 224, 1.0),
 }

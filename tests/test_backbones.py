@@ -19,8 +19,9 @@ def trunks() -> dict[str, keras.Model]:
     return {name: build(name) for name in BACKBONES}
 
 
-def test_compact_is_small() -> None:
+def test_small_ones_are_small() -> None:
     assert ExpNet("compact").count_params() <= 1_500_000
+    assert ExpNet("base").count_params() <= 3_000_000
 
 
 def test_resnet101_is_the_papers(trunks: dict[str, keras.Model]) -> None:
@@ -32,7 +33,7 @@ def test_resnet101_is_the_papers(trunks: dict[str, keras.Model]) -> None:
     assert len(on_the_path) == 100  # and one dense layer
 
 
-@pytest.mark.parametrize(("name", "width"), [("compact", 256), ("resnet50", 2048), ("resnet101", 2048)])
+@pytest.mark.parametrize(("name", "width"), [("compact", 256), ("base", 256), ("resnet50", 2048), ("resnet101", 2048)])
 def test_ends_in_features(trunks: dict[str, keras.Model], name: str, width: int) -> None:
     assert trunks[name].layers[-1].name == "features"
     assert trunks[name].output.shape == (None, width)
@@ -40,6 +41,13 @@ def test_ends_in_features(trunks: dict[str, keras.Model], name: str, width: int)
 
 def test_compact_map_is_6_by_6(trunks: dict[str, keras.Model]) -> None:
     assert trunks["compact"].get_layer("squeeze_relu").output.shape == (None, 6, 6, 32)
+
+
+def test_base_has_all_that_compact_has(trunks: dict[str, keras.Model]) -> None:
+    base = {layer.name: layer for layer in trunks["base"].layers}
+    for layer in trunks["compact"].layers:
+        if layer.weights and layer.name != "features_conv":  # as large as the map
+            assert [w.shape for w in base[layer.name].weights] == [w.shape for w in layer.weights], layer.name
 
 
 @pytest.mark.parametrize("name", BACKBONES)

@@ -85,7 +85,7 @@ def test_heads_are_chosen() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"backbone": "vgg"}, "'vgg'; accepted: compact, resnet50"),
+        ({"backbone": "vgg"}, "'vgg'; accepted: compact, base, resnet50"),
         ({"heads": ("gaze",)}, "gaze.*expression, identity, pose"),
         ({"heads": ()}, "selection"),
         ({"heads": ("pose", "pose")}, "each once"),

@@ -35,13 +35,18 @@ def add(commands: Any) -> None:
     parser.add_argument("--data", nargs="+", type=Path, required=True, metavar="DIR", help="folders of expnet pack")
     out(parser)
     parser.add_argument("--config", choices=("modern", "paper"), default="modern", help="(default: modern)")
-    parser.add_argument("--backbone", default="compact", metavar="NAME", help="compact, resnet50 or resnet101")
+    parser.add_argument("--backbone", default="compact", metavar="NAME", help="compact, base, resnet50 or resnet101")
     parser.add_argument(
         "--target",
         choices=("expression", "identity", "pose", "all"),
         help="what to learn (paper: expression; modern: all)",
     )
-    parser.add_argument("--initial", type=Path, metavar="MODEL", help=".keras file to start from (default: random)")
+    parser.add_argument(
+        "--initial",
+        type=Path,
+        metavar="MODEL",
+        help=".keras file to start from, of this backbone or a related one (default: random)",
+    )
     run_group = parser.add_argument_group("in place of what the config says")
     run_group.add_argument("--epochs", type=count, metavar="N", help="passes over the training images")
     run_group.add_argument("--steps", type=count, metavar="N", help="batches in all, instead of --epochs")

@@ -67,31 +67,35 @@ TEMPLATES: dict[str, tuple[float, dict[str, tuple[float, float]]]] = {
 # For training images beside TEMPLATES. Upper faces and mouths are drawn apart, so that a network cannot read the one
 # off the other; chances within each table sum to 1.
 UPPER: dict[str, tuple[float, dict[str, tuple[float, float]]]] = {
-    "at rest": (0.26, {}),
-    "brows up": (0.18, {"browInnerUp": (0.35, 1), "browOuterUp": (0.35, 1), "eyeWide": (0, 0.5)}),
+    "at rest": (0.20, {}),
+    "brows up": (0.21, {"browInnerUp": (0.4, 1), "browOuterUp": (0.4, 1), "eyeWide": (0, 0.8)}),
     "outer brows up": (0.05, {"browOuterUp": (0.3, 1), "browInnerUp": (0, 0.2)}),
     "worry": (0.10, {"browInnerUp": (0.35, 1), "browDown": (0, 0.5), "eyeSquint": (0, 0.4)}),
-    "frown": (0.20, {"browDown": (0.35, 1), "eyeSquint": (0, 0.7), "noseSneer": (0, 0.3)}),
+    "frown": (0.24, {"browDown": (0.4, 1), "eyeSquint": (0, 0.8), "noseSneer": (0, 0.4)}),
     "wide eyes": (0.07, {"eyeWide": (0.4, 1), "browInnerUp": (0, 0.4)}),
     "squint": (0.08, {"eyeSquint": (0.4, 1), "cheekSquint": (0, 0.9), "browDown": (0, 0.4)}),
-    "drowsy": (0.06, {"eyeBlink": (0.2, 1)}),
+    "drowsy": (0.05, {"eyeBlink": (0.2, 1)}),
 }
 MOUTHS: dict[str, tuple[float, dict[str, tuple[float, float]]]] = {
     "at rest": (0.10, {}),
-    "lips apart": (0.07, {"jawOpen": (0.04, 0.3), "mouthLowerDown": (0, 0.2)}),
-    "half-open smile": (0.15, {"mouthSmile": (0.25, 0.95), "mouthUpperUp": (0.15, 0.9), "jawOpen": (0.02, 0.3),
-                               "mouthLowerDown": (0, 0.6), "cheekSquint": (0, 0.7), "mouthStretch": (0, 0.3)}),
-    "closed smile": (0.08, {"mouthSmile": (0.2, 0.9), "mouthPress": (0, 0.4), "mouthDimple": (0, 0.6)}),
-    "aa": (0.12, {"jawOpen": (0.35, 1), "mouthLowerDown": (0, 0.6), "mouthUpperUp": (0, 0.4)}),
-    "ee": (0.08, {"mouthStretch": (0.2, 0.9), "jawOpen": (0.02, 0.25), "mouthUpperUp": (0.1, 0.6),
+    "lips apart": (0.06, {"jawOpen": (0.04, 0.3), "mouthLowerDown": (0, 0.2)}),
+    "half-open smile": (0.14, {"mouthSmile": (0.4, 1), "mouthUpperUp": (0.15, 1), "jawOpen": (0.02, 0.35),
+                               "mouthLowerDown": (0, 0.7), "cheekSquint": (0, 0.8), "mouthStretch": (0, 0.4)}),
+    "laugh": (0.06, {"mouthSmile": (0.6, 1), "mouthUpperUp": (0.3, 1), "jawOpen": (0.25, 0.8),
+                     "mouthLowerDown": (0.1, 0.9), "cheekSquint": (0.3, 1)}),
+    "closed smile": (0.08, {"mouthSmile": (0.25, 1), "mouthPress": (0, 0.4), "mouthDimple": (0, 0.6)}),
+    "aa": (0.10, {"jawOpen": (0.4, 1), "mouthLowerDown": (0, 0.6), "mouthUpperUp": (0, 0.4)}),
+    "shout": (0.08, {"jawOpen": (0.35, 1), "mouthLowerDown": (0.3, 1), "mouthUpperUp": (0.2, 1),
+                     "mouthStretch": (0, 0.8), "noseSneer": (0, 0.7)}),
+    "ee": (0.06, {"mouthStretch": (0.2, 0.9), "jawOpen": (0.02, 0.25), "mouthUpperUp": (0.1, 0.6),
                   "mouthLowerDown": (0.2, 0.9), "mouthSmile": (0, 0.3)}),
-    "oo": (0.08, {"mouthPucker": (0.3, 1), "mouthFunnel": (0.1, 0.9), "jawOpen": (0, 0.3)}),
+    "oo": (0.07, {"mouthPucker": (0.3, 1), "mouthFunnel": (0.1, 0.9), "jawOpen": (0, 0.3)}),
     "sh": (0.03, {"mouthFunnel": (0.4, 1), "mouthStretch": (0, 0.3), "jawOpen": (0, 0.15)}),
-    "ff": (0.04, {"mouthRollLower": (0.4, 1), "mouthUpperUp": (0.1, 0.6), "jawOpen": (0, 0.15)}),
+    "ff": (0.03, {"mouthRollLower": (0.4, 1), "mouthUpperUp": (0.1, 0.6), "jawOpen": (0, 0.15)}),
     "mm": (0.05, {"mouthPress": (0.1, 0.9), "mouthRollLower": (0, 0.8), "mouthRollUpper": (0, 0.8)}),
-    "jaw down, lips closed": (0.07, {"jawOpen": (0.4, 1)}),
+    "jaw down, lips closed": (0.03, {"jawOpen": (0.4, 1)}),
     "corners down": (0.06, {"mouthFrown": (0.3, 1), "mouthShrugLower": (0, 0.8), "mouthPress": (0, 0.4)}),
-    "sneer": (0.04, {"noseSneer": (0.3, 1), "mouthUpperUp": (0.1, 0.9)}),
+    "sneer": (0.02, {"noseSneer": (0.3, 1), "mouthUpperUp": (0.1, 0.9)}),
     "bared teeth": (0.03, {"mouthStretch": (0.3, 1), "mouthUpperUp": (0.3, 1), "mouthLowerDown": (0.3, 1),
                            "noseSneer": (0, 0.7), "jawOpen": (0, 0.2)}),
 }
@@ -123,14 +127,15 @@ def sample_weights(rng: np.random.Generator) -> np.ndarray:
 def training_weights(rng: np.random.Generator) -> np.ndarray:
     """One expression of a training image: float64 [52] in [0, 1]; gaze and tongueOut are 0.
 
-    45% as sample_weights; 43% an upper face and a mouth drawn apart; 12% one unit alone, in a third of them on one
-    side only.
+    30% as sample_weights; 62% an upper face and a mouth drawn apart; 8% one unit alone, in a third of them on one
+    side only. More than half are stronger than what sample_weights draws: of weak faces a network learns to answer
+    with still weaker ones, and the photographs that people take are of strong ones.
     """
     kind = rng.random()
-    if kind < 0.45:
+    if kind < 0.30:
         return sample_weights(rng)
     weights = np.zeros(len(BLENDSHAPES))
-    if kind < 0.57:
+    if kind < 0.38:
         name = str(rng.choice(PAIRED + SINGLE))
         value = rng.uniform(0.25, 1.0)
         if name in PAIRED and rng.random() < 1 / 3:
@@ -142,7 +147,7 @@ def training_weights(rng: np.random.Generator) -> np.ndarray:
         return feasible(weights)
     for table in (UPPER, MOUTHS):
         ranges = _drawn(table, rng)
-        intensity = rng.uniform(0.5, 1.0)
+        intensity = rng.uniform(0.6, 1.15)
         # A whole half face leans to one side now and then: a smirk, one raised brow.
         lean = rng.uniform(-1, 1) if rng.random() < 0.15 else 0.0
         for name, (low, high) in ranges.items():
@@ -162,7 +167,7 @@ def _drawn(table: dict, rng: np.random.Generator) -> dict[str, tuple[float, floa
 def _put(weights: np.ndarray, name: str, value: float, rng: np.random.Generator, lean: float = 0.0) -> None:
     """Raises a blendshape, or both sides of one, to a value; lean in -1..1 weakens one side."""
     if name in INDEX:
-        weights[INDEX[name]] = max(weights[INDEX[name]], value)
+        weights[INDEX[name]] = max(weights[INDEX[name]], min(value, 1.0))
         return
     # People are a little asymmetric always, and now and then a lot (one-sided smiles, a raised brow).
     tilt = rng.uniform(-1, 1) if rng.random() < 0.12 else np.clip(rng.normal(0, 0.08), -0.5, 0.5)

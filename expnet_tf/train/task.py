@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
 import keras
 import numpy as np
 
@@ -40,17 +41,44 @@ def build(job: Job) -> keras.Model:
 
 
 def _start_from(network: keras.Model, path: Path) -> None:
-    """Copy the weights of all layers that both networks have, mean image and common heads included."""
+    """Copy the weights of all layers that both networks have, mean image and common heads included.
+
+    From a network of another crop, what has a weight a place of the map (mean image, the kernels that read the last
+    map) is drawn to the new size.
+    """
     other = load_model(path)
-    known = {layer.name: layer for layer in other.layers}
-    if other.name != network.name or other.input.shape != network.input.shape:
+    known = {layer.name: layer for layer in other.layers if layer.weights}
+    own = [layer for layer in network.layers if layer.weights]
+    fits = [layer for layer in own if layer.name in known and _fits(layer, known[layer.name])]
+    if len(fits) < 0.5 * len(own):
         raise JobError(
             f"{path} is {other.name} with {other.input.shape[1]} px; {network.name} with "
-            f"{network.input.shape[1]} px is to be trained."
+            f"{network.input.shape[1]} px has {len(own)} layers with weights, and only {len(fits)} of them fit."
         )
-    for layer in network.layers:
-        if layer.weights and layer.name in known:
-            layer.set_weights(known[layer.name].get_weights())
+    for layer in fits:
+        values = known[layer.name].get_weights()
+        layer.set_weights([_drawn_to(v, w.shape) for v, w in zip(values, layer.weights, strict=True)])
+
+
+def _fits(layer: keras.Layer, other: keras.Layer) -> bool:
+    """Whether the weights differ in the sides of a map at most, and that only where the network reads a whole map."""
+    mine, theirs = ([tuple(w.shape) for w in which.weights] for which in (layer, other))
+    if layer.name in ("mean_image", "features_conv"):
+        mine, theirs = ([shape[-2:] if len(shape) == 4 else shape[-1:] for shape in both] for both in (mine, theirs))
+    return mine == theirs
+
+
+def _drawn_to(value: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """A kernel [h, w, in, out] or an image [h, w, c] at another h and w; the sum of a kernel stays as it is."""
+    if value.shape == tuple(shape):
+        return value
+    height, width = shape[:2]
+    flat = value.reshape(*value.shape[:2], -1)
+    drawn = np.stack(
+        [cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR) for plane in np.moveaxis(flat, -1, 0)], -1
+    )
+    share = np.prod(value.shape[:2]) / (height * width) if value.ndim == 4 else 1.0
+    return (drawn * share).reshape(shape)
 
 
 def losses(config: Config) -> tuple[dict[str, keras.losses.Loss], dict[str, float]]:

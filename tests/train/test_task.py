@@ -1,11 +1,12 @@
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import keras
 import numpy as np
 import pytest
 
-from expnet_tf.network import ExpNet, ModelInfo, load_model, save_model
+from expnet_tf.network import ExpNet, ModelInfo, load_model, mean_image, save_model
 from expnet_tf.train.config import CONFIGS, TARGETS, Job, JobError, modern, paper
 from expnet_tf.train.task import averaged, build, compile_for, losses
 
@@ -97,5 +98,31 @@ def test_starting_from_a_model(tmp_path):
     for name in ("mean_image", "stem1_conv", "stage4_block3_1_bn", "expression"):
         for a, b in zip(model.get_layer(name).get_weights(), other.get_layer(name).get_weights(), strict=True):
             np.testing.assert_array_equal(a, b)
-    with pytest.raises(JobError, match=r"m\.keras is expnet_compact with 32 px; expnet_compact with 48 px is to"):
-        build(replace(job(modern(), initial=tmp_path / "m.keras"), size=48))
+
+
+def test_starting_from_a_network_of_another_crop(tmp_path):
+    """A larger network of a larger crop begins with nearly what the smaller one answers."""
+    keras.utils.set_random_seed(1)
+    mean = np.linspace(60, 180, SIZE)[:, None, None] + np.zeros((SIZE, SIZE, 3))
+    other = ExpNet("compact", size=SIZE, mean_image=mean)
+    info = ModelInfo("m", "0", "compact", SIZE, 1.25, ("expression", "identity", "pose"), "none", "NOASSERTION")
+    save_model(other, tmp_path / "m.keras", info)
+    started = replace(job(modern(), initial=tmp_path / "m.keras"), backbone="base", size=2 * SIZE)
+    model = build(started)
+    kernel, own = (m.get_layer("features_conv").get_weights()[0] for m in (other, model))
+    assert own.shape[:2] == (2 * kernel.shape[0],) * 2
+    np.testing.assert_allclose(own.sum((0, 1)), kernel.sum((0, 1)), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(mean_image(model)[::2, 5, 0], mean[:, 0, 0], atol=2)
+    crop = cv2.resize(np.random.default_rng(0).integers(0, 256, (4, 4, 3)).astype(np.uint8), (SIZE, SIZE))
+    twice = cv2.resize(crop, (2 * SIZE, 2 * SIZE))
+    z, same = (keras.ops.convert_to_numpy(m(x[None])["expression"]) for m, x in ((other, crop), (model, twice)))
+    assert np.corrcoef(z[0], same[0])[0, 1] > 0.6
+    assert not np.abs(keras.ops.convert_to_numpy(model.get_layer("stage4_block4_2_bn").gamma)).any()
+
+
+def test_starting_from_a_stranger_is_refused(tmp_path):
+    info = ModelInfo("m", "0", "resnet50", SIZE, 1.25, ("expression",), "none", "NOASSERTION")
+    save_model(ExpNet("resnet50", ("expression",), SIZE), tmp_path / "m.keras", info)
+    said = r"m\.keras is expnet_resnet50 with 32 px; expnet_compact with 32 px has \d+ layers"
+    with pytest.raises(JobError, match=said):
+        build(job(modern(), initial=tmp_path / "m.keras"))
