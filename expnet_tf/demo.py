@@ -11,11 +11,10 @@ from expnet_tf.export.bundle import export_model
 from expnet_tf.export.certificate import certify, table
 from expnet_tf.image import read_image
 from expnet_tf.inputs import Inputs
-from expnet_tf.models import ASSETS, resolve
+from expnet_tf.models import ASSETS, DEFAULT, resolve
 from expnet_tf.predictor import load
 
 PHOTO = ASSETS / "astronaut.jpg"
-MODEL = "compact"
 
 
 def run(out: Path, progress: Callable[[str], None]) -> bool:
@@ -26,7 +25,7 @@ def run(out: Path, progress: Callable[[str], None]) -> bool:
     """
     start = time.perf_counter()
     problems: list[str] = []
-    predictor = load(MODEL)
+    predictor = load()
     faces_out, exports_out = out / "faces", out / "exports"
 
     progress(f"[1/3] predict: {PHOTO.name}, a portrait of the astronaut Eileen Collins (NASA, public domain)")
@@ -34,8 +33,8 @@ def run(out: Path, progress: Callable[[str], None]) -> bool:
     predict_files(predictor, Inputs([str(PHOTO)], faces_out), job, problems.append)
     face = next(iter(predictor.predict(read_image(PHOTO))), None)
 
-    progress(f"[2/3] export: {MODEL} to every format")
-    result = export_model(resolve(MODEL), exports_out, "all", progress=lambda text: progress(f"      {text}"))
+    progress(f"[2/3] export: {DEFAULT} to every format")
+    result = export_model(resolve(DEFAULT), exports_out, "all", progress=lambda text: progress(f"      {text}"))
     problems += result.failures.values()
 
     progress("[3/3] verify: each artifact in its own runtime, against the float64 reference")

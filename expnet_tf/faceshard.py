@@ -18,6 +18,7 @@ from expnet_tf import __version__
 from expnet_tf.data.labelling.shard import ToolsDiffer
 from expnet_tf.files import write_whole
 from expnet_tf.inputs import Photo
+from expnet_tf.models import DEFAULT
 
 if TYPE_CHECKING:
     from expnet_tf.detect import Detector
@@ -35,7 +36,7 @@ class Ask:
     """The arguments that the rows depend on, besides the photos."""
 
     form: str = "jsonl"  # of FORMATS
-    model: str = "compact"  # a shipped name or an absolute path
+    model: str = DEFAULT  # a shipped name or an absolute path
     detector: str = "blazeface"  # or mtcnn
     box: tuple[float, float, float, float] | None = None  # px, for every photo; None: detect
     all_faces: bool = False  # or the largest only

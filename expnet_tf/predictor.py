@@ -19,7 +19,7 @@ import numpy as np
 from expnet_tf import camera
 from expnet_tf.detect import BlazeFace, Detector
 from expnet_tf.image import ImageError, check_box, check_pixels, pixels
-from expnet_tf.models import resolve
+from expnet_tf.models import DEFAULT, resolve
 from expnet_tf.morphable import MorphableModel, open_face
 from expnet_tf.network import ModelError, ModelInfo, load_model, read_info
 
@@ -32,7 +32,7 @@ Found = tuple[Sequence[float], float | None]
 
 
 def load(
-    name_or_path: str | os.PathLike[str] = "compact",
+    name_or_path: str | os.PathLike[str] = DEFAULT,
     detector: Detector | None = None,
     face_model: MorphableModel | None = None,
 ) -> Predictor:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from expnet_tf.commands.common import FAILED, FINE, UsageError, command, folder, many, out, usage
+from expnet_tf.models import DEFAULT
 from expnet_tf.quiet import quiet
 
 if TYPE_CHECKING:
@@ -201,7 +202,7 @@ def _synthetic(options: argparse.Namespace, root: Path) -> int:
 
 
 def _models(options: argparse.Namespace, files: Sequence[Path]) -> list[str]:
-    return list(dict.fromkeys(options.models or ([] if files else ["compact"])))
+    return list(dict.fromkeys(options.models or ([] if files else [DEFAULT])))
 
 
 def _methods(options: argparse.Namespace, files: Sequence[Path]) -> list[Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from expnet_tf.commands.common import FAILED, FINE, UsageError, command, count, many, usage
+from expnet_tf.models import DEFAULT
 from expnet_tf.quiet import quiet
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("clip", nargs="?", metavar="CLIP", help="a video file (default: a camera)")
     parser.add_argument("--camera", type=_number, metavar="N", help="a camera of this machine, from 0 (default: 0)")
-    parser.add_argument("--model", default="compact", help="a shipped model or a .keras file (default: compact)")
+    parser.add_argument("--model", default=DEFAULT, help="a shipped model or a .keras file (default: %(default)s)")
     parser.add_argument("--smooth", action="store_true", help="One Euro filter: less jitter, a little lag")
     parser.add_argument("--fast", action="store_true", help="every frame of the clip, as fast as it goes")
     parser.add_argument("--loop", action="store_true", help="the clip begins anew when it has ended")

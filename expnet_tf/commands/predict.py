@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from expnet_tf.commands import predict_release2018, predict_video
 from expnet_tf.commands.common import FAILED, FINE, UsageError, command, count, folder, many, out, usage
+from expnet_tf.models import DEFAULT
 from expnet_tf.quiet import quiet
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def add(commands: Any) -> None:
         "suffixes; or patterns in quotes (** is any depth); or one video file",
     )
     out(parser)
-    parser.add_argument("--model", default="compact", help="a shipped model or a .keras file (default: compact)")
+    parser.add_argument("--model", default=DEFAULT, help="a shipped model or a .keras file (default: %(default)s)")
     parser.add_argument(
         "--box",
         type=_box,

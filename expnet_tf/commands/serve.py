@@ -150,10 +150,10 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 
 def _shipped() -> list[str]:
-    from expnet_tf.models import shipped
+    from expnet_tf.models import DEFAULT, shipped
     from expnet_tf.serving.worker import program
 
-    return program("keras", shipped()["compact"])
+    return program("keras", shipped()[DEFAULT])
 
 
 def _loopback(host: str) -> bool:

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from expnet_tf.image import ImageError
-from expnet_tf.models import resolve, sha256
+from expnet_tf.models import DEFAULT, resolve, sha256
 from expnet_tf.morphable import open_face
 
 EXPRESSION = "open_face expression, 29, sigma"
@@ -59,7 +59,7 @@ class Network:
     space = EXPRESSION
     blendshapes: Blendshapes | None = staticmethod(expression_blendshapes)
 
-    def __init__(self, name_or_path: str | os.PathLike[str] = "compact") -> None:
+    def __init__(self, name_or_path: str | os.PathLike[str] = DEFAULT) -> None:
         """A shipped model's name or a .keras file. Raises ModelError where there is no such model."""
         from expnet_tf.predictor import load
 

@@ -14,6 +14,7 @@ from expnet_tf.camera import NOMINAL_FOCAL, rotation_matrix, rotation_vector, tr
 from expnet_tf.data.labelling.shapes import Heads
 from expnet_tf.data.labelling.tables import Table, TableError, TrueLabels, digest
 from expnet_tf.image import crop_square
+from expnet_tf.models import DEFAULT
 
 ACCEPTED = "network[:MODEL], npz:FILE, landmarks, or labels (synthetic faces)"
 FACTOR = 1.25
@@ -142,7 +143,7 @@ def open_poses(text: str, truth: TrueLabels | None) -> Poses:
     """The poses named by text, one of ACCEPTED. Raises TableError."""
     kind, _, rest = text.partition(":")
     if kind == "network":
-        return FromNetwork(rest or "compact")
+        return FromNetwork(rest or DEFAULT)
     if kind == "npz" and rest:
         return FromTable(Path(rest))
     if kind == "landmarks" and not rest:

@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from expnet_tf.data.labelling.tables import Table, TableError, TrueLabels, digest
+from expnet_tf.models import DEFAULT
 
 ACCEPTED = "network[:MODEL], npz:FILE, or labels (synthetic faces)"
 POOLS = ("mean", "confidence")
@@ -85,7 +86,7 @@ def open_shapes(text: str, truth: TrueLabels | None, width: int) -> Shapes:
     """The shapes named by text, one of ACCEPTED, `width` coefficients each. Raises TableError."""
     kind, _, rest = text.partition(":")
     if kind == "network":
-        return FromNetwork(rest or "compact")
+        return FromNetwork(rest or DEFAULT)
     if kind == "npz" and rest:
         return FromTable(Path(rest), width)
     if kind == "labels" and not rest:
