@@ -43,9 +43,14 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "--initial",
-        type=Path,
         metavar="MODEL",
-        help=".keras file to start from, of this backbone or a related one (default: random)",
+        help="a shipped model or a .keras file to start from, of this backbone or a related one (default: random)",
+    )
+    parser.add_argument(
+        "--teacher",
+        metavar="MODEL",
+        help="a shipped model or a .keras file: expression and identity are learned from what it reads, a quarter from "
+        "the labels",
     )
     run_group = parser.add_argument_group("in place of what the config says")
     run_group.add_argument("--epochs", type=count, metavar="N", help="passes over the training images")
@@ -96,6 +101,7 @@ def run(options: argparse.Namespace) -> int:
     with quiet():  # the imports alone: a run of hours says at once what goes wrong
         from tqdm import tqdm
 
+        from expnet_tf.models import resolve
         from expnet_tf.network import ModelError
         from expnet_tf.train import report
         from expnet_tf.train.config import CONFIGS, Job, JobError, TrainingError
@@ -103,6 +109,8 @@ def run(options: argparse.Namespace) -> int:
         from expnet_tf.train.run import train
 
     names = ("target", "epochs", "batch_size", "learning_rate", "precision")
+    with usage(ModelError):
+        initial, teacher = (name and resolve(name) for name in (options.initial, options.teacher))
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     job = Job(
         data=tuple(options.data),
@@ -112,7 +120,8 @@ def run(options: argparse.Namespace) -> int:
         size=options.size,
         steps=options.steps,
         seed=options.seed,
-        initial=options.initial,
+        initial=initial,
+        teacher=teacher,
         checkpoint_every=options.checkpoint_every,
         licence=options.licence,
         version=options.version,

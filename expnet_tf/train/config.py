@@ -119,6 +119,7 @@ class Job:
     steps: int | None = None  # in all, in place of the config's epochs
     seed: int = 0  # of weights, order and crops
     initial: Path | None = None  # .keras file to start from
+    teacher: Path | None = None  # .keras file of a network to learn from, beside the labels
     checkpoint_every: int = 500  # steps; besides at each epoch's end
     licence: str = "NOASSERTION"  # SPDX identifier of the weights; this one says that nobody has decided
     version: str = "0.1"  # of the model, written into its file

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +69,7 @@ class Feed:
     looks: Looks | None = None
     process: int = 0  # of `processes`: which part of every batch is made here
     processes: int = 1
+    taught: Mapping[str, np.ndarray] | None = None  # targets [n, w] in stored order, in place of the labels
 
     def __len__(self) -> int:
         return sum(packed.counts[self.split] for packed in self.packs)
@@ -133,6 +134,8 @@ class Feed:
         except RecordError as error:
             raise TrainingError(str(error)) from error
         labels = {name: np.stack([example.labels[name] for example in examples]) for name in examples[0].labels}
+        if self.taught is not None:
+            labels |= {name: value[rows] for name, value in self.taught.items()}
         drawn = still(len(rows))
         if dice is not None and self.jitter is not None:
             # Drawn for the whole batch, whoever makes which part of it.

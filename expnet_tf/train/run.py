@@ -30,6 +30,7 @@ from expnet_tf.train.feed import LANDMARK_TARGETS, Batch, Feed, for_fit, mean_cr
 from expnet_tf.train.inference import forward, over
 from expnet_tf.train.state import Progress
 from expnet_tf.train.task import averaged, build, compile_for
+from expnet_tf.train.teacher import lessons
 
 CONFIG = "config.json"
 VALIDATION_BATCH = 128  # images; memory only
@@ -80,6 +81,8 @@ def _train(job: Job, packs: list[Packed], place: Spread, say, bar) -> dict[str, 
     record = _record(job, packs)
     _claim(job.out, record, lead)
 
+    if job.teacher:
+        feed = dataclasses.replace(feed, taught=lessons(job.teacher, packs, targets, job.out))
     keras.utils.set_random_seed(job.seed)
     model = build(job)
     synchronise(model, place.replicas > 1)
@@ -182,7 +185,8 @@ def _record(job: Job, packs: list[Packed]) -> dict[str, Any]:
     asked = dataclasses.asdict(job)
     for name in ("out", "checkpoint_every", "licence", "version", "float16"):
         del asked[name]
-    asked["initial"] = _digest(job.initial) if job.initial else None
+    for name in ("initial", "teacher"):
+        asked[name] = _digest(path) if (path := getattr(job, name)) else None
     asked["data"] = [_digest(packed.folder / MANIFEST) for packed in packs]
     return asked
 
@@ -239,6 +243,7 @@ def _info(job: Job, packs: list[Packed], size: int, images: int, progress: Progr
     training = (
         f"{images:,} images (packed data {data}), {progress.step * config.batch_size:,} passes, config {config.name}, "
         f"seed {job.seed}{f', started from {_digest(job.initial)[:12]}' if job.initial else ''}"
+        f"{f', taught by {_digest(job.teacher)[:12]}' if job.teacher else ''}"
     )
     return ModelInfo(job.backbone, job.version, job.backbone, size, round(factor, 4), TARGETS[config.target], training,
                      job.licence)  # fmt: skip
