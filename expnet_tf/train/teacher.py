@@ -49,7 +49,7 @@ def lessons(teacher: Path, packs: list[Packed], heads: Sequence[str], folder: Pa
     read, true = over(forward(load_model(teacher)), feed)
     made = {head: (SHARE * read[head] + (1 - SHARE) * true[head]).astype(np.float32) for head in taught}
     content = io.BytesIO()
-    np.savez(content, **made)
+    np.savez(content, **made)  # type: ignore[arg-type]
     write_whole(path, content.getvalue())
     return made
 
