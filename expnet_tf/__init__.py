@@ -1,7 +1,7 @@
 """ExpNet: 3D facial expression, identity and pose from a photo; proven exports.
 
     import expnet_tf
-    faces = expnet_tf.load("compact").predict(expnet_tf.read_image("photo.jpg"))
+    faces = expnet_tf.load().predict(expnet_tf.read_image("photo.jpg"))
     faces[0].expression          # float [29], sigma units
     faces[0].vertices()          # float [n, 3], mm
 

@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 ASSETS = Path(__file__).parent / "assets"
-DEFAULT = "compact"  # the shipped model that is taken where none is named
+DEFAULT = "base"  # the shipped model that is taken where none is named
 
 
 def shipped() -> dict[str, Path]:

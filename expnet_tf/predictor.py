@@ -1,6 +1,6 @@
 """The main road: a photo in, faces with expression, identity and pose out.
 
-    predictor = expnet_tf.load("compact")
+    predictor = expnet_tf.load()
     face = predictor.predict(expnet_tf.read_image("photo.jpg"))[0]
     face.blendshapes["mouthSmileLeft"], face.vertices(), face.project()
 
@@ -39,7 +39,7 @@ def load(
     """Load a model.
 
     Args:
-        name_or_path: a shipped model ("compact") or the path of a .keras file written by `save_model`.
+        name_or_path: a shipped model ("base", "compact") or the path of a .keras file written by `save_model`.
         detector: finds the faces where no box is given; None: BlazeFace, made when it is first needed.
         face_model: turns coefficients into meshes; None: the open face model, which shipped weights are for.
 

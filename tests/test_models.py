@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from expnet_tf.models import ASSETS, parameters, resolve, sha256, shipped
+from expnet_tf.models import ASSETS, DEFAULT, parameters, resolve, sha256, shipped
 from expnet_tf.network import DEFAULT_HEADS, ExpNet, ModelError, load_model
 
 
@@ -13,7 +13,7 @@ def test_shipped_model_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (tmp_path / "compact").write_text("a file of this name does not hide the model")
     monkeypatch.chdir(tmp_path)
     assert resolve("compact") == ASSETS / "compact.keras"
-    assert "compact" in shipped()
+    assert {"compact", DEFAULT} <= set(shipped())
 
 
 def test_path_of_a_file(tmp_path: Path) -> None:
@@ -38,9 +38,10 @@ def test_unknown_model(name: str, message: str) -> None:
         resolve(name)
 
 
-def test_parameters_are_counted_without_building(tmp_path: Path) -> None:
-    assert parameters(ASSETS / "compact.keras") == load_model(ASSETS / "compact.keras").count_params()
-    assert parameters(ASSETS / "compact.keras") == ExpNet("compact", (*DEFAULT_HEADS, "quality")).count_params()
+def test_parameters_are_counted_without_building() -> None:
+    for name, path in shipped().items():
+        assert parameters(path) == load_model(path).count_params()
+        assert parameters(path) == ExpNet(name, (*DEFAULT_HEADS, "quality")).count_params()
 
 
 def test_sha256(tmp_path: Path) -> None:

@@ -189,7 +189,7 @@ def test_bad_image_of_a_batch_is_named(predictor: Predictor, photo: np.ndarray) 
 
 def test_load_shipped(photo: np.ndarray) -> None:
     predictor = expnet_tf.load()
-    assert predictor.info.name == "compact"
+    assert predictor.info.name == DEFAULT
     (face,) = predictor.predict(photo)
     assert isinstance(face, Face)
     assert face.expression.shape == (29,)

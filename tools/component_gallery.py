@@ -74,7 +74,7 @@ Components are directions of a PCA, not muscles: most move several things at onc
 several. The first three hold 83% of the motion, the last ten 0.8%. 3 sigma is far: by its definition at least 99.7% of
 the plausible expressions that the basis was made from lie within, and on one side often well within. The map to
 blendshapes was fitted to mixtures, and on a component alone it may read little. The shipped network reads the first
-few well and the last ones hardly ([model card](models/compact.md)).
+few well and the last ones hardly ([model card](models/base.md)).
 
 This page and its pictures are written by `tools/component_gallery.py`.
 """
