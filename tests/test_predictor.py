@@ -11,7 +11,7 @@ import expnet_tf
 from expnet_tf import camera
 from expnet_tf.detect import Detection
 from expnet_tf.image import ImageError, crop, crop_square, read_image
-from expnet_tf.models import ASSETS
+from expnet_tf.models import ASSETS, DEFAULT
 from expnet_tf.morphable import open_face
 from expnet_tf.network import POSE_MEAN, ExpNet, ModelError, ModelInfo, load_model, save_model
 from expnet_tf.predictor import BATCH_SIZES, Face, Predictor, load

@@ -97,7 +97,7 @@ def _add_methods(parser: argparse.ArgumentParser) -> None:
         action="append",
         dest="models",
         metavar="M",
-        help=f"a shipped model or a .keras file; may be given several times (default: {DEFAULT}, but none with --codes)",
+        help=f"a shipped model or a .keras file; may be given several times (default: {DEFAULT}; none with --codes)",
     )
     parser.add_argument(
         "--baselines",

@@ -26,7 +26,7 @@ PHOTO = ASSETS / "astronaut.jpg"
 
 def test_the_shipped_model(serve):
     running = serve(None, program("keras", resolve("compact")))
-    (face,) = expnet_tf.load().predict(expnet_tf.read_image(PHOTO))
+    (face,) = expnet_tf.load("compact").predict(expnet_tf.read_image(PHOTO))
     with Client(running.grpc) as client:
         (answer,) = client.predict([PHOTO])
     assert (client.size, client.crop_factor) == (96, 1.25)

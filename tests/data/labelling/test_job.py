@@ -16,6 +16,7 @@ from expnet_tf.data.labelling.job import label, one_by_one, shards
 from expnet_tf.data.labelling.recipe import Recipe, RecipeError
 from expnet_tf.data.labels import read_labels
 from expnet_tf.data.sources import open_source
+from expnet_tf.models import DEFAULT
 
 TRUE = Recipe(landmarks="labels", shape="labels", pose="labels", boxes="labels")
 
@@ -95,7 +96,7 @@ def test_our_own_heads(faces, tmp_path):
     np.testing.assert_allclose(side, np.floor(1.25 * got["box"][:, 2:].max(1) + 0.5))
     assert np.median(got["quality"]) < 3  # px of 64: the pose head is near
     facts = json.loads((tmp_path / "out/labels.json").read_text())
-    assert facts["networks"]["compact"]["crop_factor"] == 1.25
+    assert facts["networks"][DEFAULT]["crop_factor"] == 1.25
 
 
 def test_what_is_left_out_and_why(own_faces, tmp_path):

@@ -10,6 +10,7 @@ from expnet_tf.camera import project, rotation_matrix, rotation_vector
 from expnet_tf.data.labelling.poses import nominal_camera, open_poses, to_orthographic, yaw
 from expnet_tf.data.labelling.tables import TableError, TrueLabels
 from expnet_tf.data.views import project_orthographic
+from expnet_tf.models import DEFAULT
 
 BOX = (40.0, 30.0, 80.0, 100.0)
 
@@ -64,7 +65,7 @@ def test_damaged_pose_files(tmp_path):
 
 def test_networks_poses_belong_to_the_nominal_camera_of_their_crop():
     found = open_poses("network", None)
-    assert found.network == "compact"
+    assert found.network == DEFAULT
     placed = found.find("a.jpg", BOX, {"pose": np.arange(6, dtype=np.float32)}, 1.25)
     # The crop of 125 px about (80, 80), its corner rounded up to (18, 18); camera.NOMINAL_FOCAL is 4.
     np.testing.assert_allclose(placed.camera, [500, 80.5, 80.5])

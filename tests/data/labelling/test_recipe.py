@@ -6,6 +6,7 @@ import keras
 import pytest
 
 from expnet_tf.data.labelling.recipe import Recipe, RecipeError, open_tools
+from expnet_tf.models import DEFAULT
 from expnet_tf.network import ExpNet, ModelInfo, save_model
 
 TRUE = {"landmarks": "labels", "shape": "labels", "pose": "labels", "boxes": "labels"}
@@ -46,6 +47,6 @@ def test_what_is_said_of_a_recipe(faces):
     facts = open_tools(Recipe(**{**TRUE, "shape": "network", "prior": 2.0}), faces).facts
     assert facts["camera"] == "pinhole"
     assert facts["equation"] == {"bound": 3.0, "prior_px": 2.0, "jaw_degrees": None, "pose": "given"}
-    assert facts["shape"] == {"kind": "network", "model": "compact", "pool": "mean"}
-    assert len(facts["networks"]["compact"]["sha256"]) == 64
+    assert facts["shape"] == {"kind": "network", "model": DEFAULT, "pool": "mean"}
+    assert len(facts["networks"][DEFAULT]["sha256"]) == 64
     assert facts["boxes"] == {"kind": "labels"}

@@ -7,6 +7,7 @@ import pytest
 
 from expnet_tf.data.labelling.shapes import open_shapes, pool
 from expnet_tf.data.labelling.tables import TableError, TrueLabels
+from expnet_tf.models import DEFAULT
 
 
 def test_pool_is_the_mean_of_a_persons_images():
@@ -41,7 +42,7 @@ def test_other_sources(faces):
     identity = truth.row("0000002/001.jpg")["identity"]
     np.testing.assert_array_equal(open_shapes("labels", truth, 99).find("0000002/001.jpg", None), identity)
     network = open_shapes("network", None, 99)
-    assert network.network == "compact"
+    assert network.network == DEFAULT
     assert open_shapes("network:mine.keras", None, 99).network == "mine.keras"
     assert network.find("a", None) is None  # no face was found
     np.testing.assert_array_equal(network.find("a", {"identity": np.ones(99, np.float32)}), np.ones(99))
