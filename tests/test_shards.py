@@ -16,7 +16,7 @@ from expnet_tf.data.labelling.workers import Processes
 from expnet_tf.faceshard import Ask, Record, ShardError, Share, make_shard
 from expnet_tf.image import read_image
 from expnet_tf.inputs import Inputs
-from expnet_tf.models import ASSETS, sha256
+from expnet_tf.models import ASSETS, DEFAULT, sha256
 from expnet_tf.network import ExpNet, ModelInfo, save_model
 from expnet_tf.predictor import load
 from expnet_tf.shards import Summary, one_by_one, predict_shards
@@ -153,7 +153,7 @@ def test_another_run_is_refused(whole: Path, photos: Path, ask: Ask, tmp_path: P
     before = files(whole)
     with pytest.raises(ShardError, match="another all_faces: it was false, now it is true; use the same arguments"):
         predict(photos, whole, Ask(model=ask.model, all_faces=True))
-    with pytest.raises(ShardError, match=r'another model\.id: it was "toy-1\.0", now it is "compact-'):
+    with pytest.raises(ShardError, match=rf'another model\.id: it was "toy-1\.0", now it is "{DEFAULT}-'):
         predict(photos, whole, Ask())
     with pytest.raises(ShardError, match="another photos_per_shard: it was 2, now it is 3"):
         predict(photos, whole, ask, size=3)
