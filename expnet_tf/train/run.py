@@ -82,6 +82,8 @@ def _train(job: Job, packs: list[Packed], place: Spread, say, bar) -> dict[str, 
     _claim(job.out, record, lead)
 
     if job.teacher:
+        if lead:
+            say(f"{job.teacher} reads the {len(feed):,} training images, unless {job.out} has what it read.")
         feed = dataclasses.replace(feed, taught=lessons(job.teacher, packs, targets, job.out))
     keras.utils.set_random_seed(job.seed)
     model = build(job)

@@ -78,7 +78,9 @@ def test_a_teacher_without_the_head_is_refused(packs, tmp_path):
 def test_a_run_with_a_teacher_says_so(teacher, packed, tmp_path):
     config = replace(modern(), batch_size=4, epochs=1)
     asked = Job((packed,), tmp_path / "run", config, size=SIZE, teacher=teacher)
-    train(asked, say=lambda text: None)
+    said: list[str] = []
+    train(asked, say=said.append)
+    assert said[0].startswith(f"{teacher} reads the 20 training images")
     assert "taught by" in read_info(tmp_path / "run/compact.keras").training
     with pytest.raises(JobError, match="teacher was"):
         train(replace(asked, teacher=None), say=lambda text: None)
