@@ -1,7 +1,7 @@
 """Plausible facial expressions as weights of the 52 ARKit-named blendshapes.
 
 sample_weights is the distribution that shapes the expression basis of the open face model, so it stays as it is:
-another one would be another basis. training_weights is what training images show: half of it is the former, the rest
+another one would be another basis. training_weights is what training images show: a third of it is the former, the rest
 is what a network meets too seldom there (single units, brows by themselves, mouths that speak, one-sided faces).
 Weights are in [0, 1]. Left and right are the person's own, as ARKit has them.
 """
