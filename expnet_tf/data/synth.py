@@ -30,7 +30,7 @@ JPEG_QUALITY = 95
 MIN_SIZE, MAX_SIZE = 64, 512
 SHEET_SIDE = 160  # px: larger images are shrunk for the contact sheet
 RUN = "synth.json"
-LOOKS = 2  # grows when the same seed gives other pictures: a folder must not hold both
+LOOKS = 3  # grows when the same seed gives other pictures: a folder must not hold both
 
 
 @cache

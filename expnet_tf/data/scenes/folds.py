@@ -15,8 +15,9 @@ from expnet_tf.data.scenes.atlas import CELL, CELLS
 VARIANTS = 4  # ways in which each fold runs; a person has one of them
 # Fold -> the blendshapes that make it, and its depth in mm when they are at full weight. Side: Left or Right.
 FOLDS: dict[str, tuple[tuple[str, ...], float]] = {
-    "forehead": (("browInnerUp", "browOuterUp*"), 0.55),
-    "glabella": (("browDown*",), 0.9),
+    "forehead": (("browInnerUp", "browOuterUp*"), 0.7),
+    "glabella": (("browDown*",), 1.3),
+    "socket": (("browDown*", "eyeSquint*"), 0.9),
     "nose": (("noseSneer*",), 0.5),
     "nasolabial": (("mouthSmile*", "mouthUpperUp*", "noseSneer*", "mouthStretch*"), 0.9),
     "corner": (("mouthSmile*", "mouthDimple*", "mouthStretch*"), 0.5),
@@ -26,7 +27,8 @@ FOLDS: dict[str, tuple[tuple[str, ...], float]] = {
     "chin": (("mouthShrugLower", "mouthPress*", "mouthFrown*"), 0.35),
 }
 # Folds that age leaves in a face at rest, as shares of their full depth at full age.
-AT_REST = {"nasolabial": 0.5, "pouch": 0.55, "forehead": 0.3, "glabella": 0.25, "crow": 0.25, "marionette": 0.5}
+AT_REST = {"nasolabial": 0.5, "pouch": 0.55, "forehead": 0.3, "glabella": 0.25, "socket": 0.8, "crow": 0.25,
+           "marionette": 0.5}
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +76,11 @@ def draw_fold(p: np.ndarray, name: str, side: str, rng: np.random.Generator) -> 
         lean = out * span * rng.uniform(0.0, 0.05)
         strokes.append(np.array([foot + down * span * 0.1, foot - down * span * 0.03,
                                  foot - down * span * 0.17 + lean]))
+    elif name == "socket":  # the hollow between brow and lid, where light from above does not reach
+        lids = (p[42:46] if left else p[[39, 38, 37, 36]]) - down * span * 0.03
+        share = rng.uniform(0.35, 0.6)
+        strokes.append(np.array([share * brow[k] + (1 - share) * lids[min(k, 3)] for k in range(4)]))
+        width = rng.uniform(2.5, 4.0)
     elif name == "nose":
         root = p[27] + down * span * 0.06
         for k in (0.0, 0.09):

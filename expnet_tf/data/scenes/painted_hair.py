@@ -5,6 +5,8 @@ import numpy as np
 
 from expnet_tf.data.scenes.atlas import HEIGHT, HIGH, LOW, WIDTH
 
+MM_UP, MM_ACROSS = (HIGH - LOW) / HEIGHT, 0.86  # mm a px of the atlas at the brows
+
 STUBBLE = ("moustache", "chin", "jaw", "neck")
 STYLES = (("moustache",), ("moustache", "chin"), ("chin",), ("moustache", "chin", "jaw"),
           ("moustache", "chin", "jaw", "neck"), ("chin", "jaw"), ("soul", "moustache"))
@@ -19,29 +21,38 @@ class PaintedHair:
         self.hairs = _hairs(rng)
         self.scalp = _scalp()
 
-    def brows(self, out: np.ndarray, hair: np.ndarray, brow: tuple[float, float],
-                    rng: np.random.Generator) -> None:
-        """Hair between and under the fitted brow cards, which are fine lines, gone at the size a network sees.
+    def brows(self, out: np.ndarray, hair: np.ndarray, brow: tuple[float, float], male: bool,
+              rng: np.random.Generator) -> None:
+        """Brows as most people have them: a dense band of hair that thins out towards the temple.
 
-        hair: sRGB [3]; brow: rise and slant in mm, as the cards have them.
+        hair: sRGB [3]; brow: rise and slant in mm, as the fitted cards have them; male: thicker on average.
         """
-        strength = rng.uniform(0, 0.95) if rng.random() < 0.85 else 0.0
-        thick, lift = rng.uniform(3, 11), 2 + rng.normal(0, 1)
-        for points in (self.landmarks[17:22], self.landmarks[22:27]):
-            low = np.floor(points.min(0) - 16).astype(int)
-            size = np.ceil(points.max(0) + 16).astype(int) - low
+        strength = rng.uniform(0.6, 0.97) if rng.random() < 0.85 else rng.uniform(0, 0.5)
+        thick = rng.uniform(4.5, 9.5) if male else rng.uniform(3.0, 7.0)
+        arch, lift, reach, tail = rng.normal(0.5, 1.2), rng.normal(-0.3, 0.6), rng.normal(0.0, 2.0), rng.normal(0, 3)
+        soft, rough = rng.uniform(0.8, 2.2), rng.uniform(0.2, 0.9)
+        t = np.linspace(0, 1, 25)
+        band = thick * np.interp(t, [0, 0.12, 0.35, 0.65, 1], [0.7, 0.95, 1, rng.uniform(0.6, 0.9), 0.12])
+        dense = np.interp(t, [0, 0.15, 0.6, 1], [rng.uniform(0.35, 0.9), 1, 1, 0.7])
+        for points, away in ((self.landmarks[21:16:-1], -1), (self.landmarks[22:27], 1)):  # from the inner end
+            own = rng.normal(0, 0.3, 2)  # mm: the two are not quite alike
+            x = np.interp(t, np.linspace(0, 1, 5), points[:, 0]) + away * (tail * t - reach * (1 - t)) / MM_ACROSS
+            rise = brow[0] + brow[1] * (2 * t - 1) + lift + own[0] + (arch + own[1]) * np.sin(np.pi * t**1.3)
+            y = np.interp(t, np.linspace(0, 1, 5), points[:, 1]) - rise / MM_UP
+            y = cv2.blur(np.pad(y, 4, "edge")[:, None], (1, 5))[4:-4, 0]
+            upper, lower = (np.stack([x, y + side * band / 2 / MM_UP], 1) for side in (-1, 1))
+            edge = np.concatenate([upper, lower[::-1]])
+            low = np.floor(edge.min(0) - 8).astype(int)
+            size = np.ceil(edge.max(0) + 8).astype(int) - low
             mask = np.zeros(size[::-1], np.float32)
-            along = np.linspace(-1, 1, 5) if points[0, 0] > WIDTH / 2 else np.linspace(1, -1, 5)
-            line = points - low
-            line[:, 1] -= lift + (brow[0] + brow[1] * along) * HEIGHT / (HIGH - LOW)
-            order = line[::-1] if points[0, 0] > WIDTH / 2 else line
-            for k in range(4):  # from the outer end to the inner one, growing thicker
-                ends = np.rint(order[k : k + 2] * 16).astype(np.int32)
-                cv2.line(mask, ends[0], ends[1], 1.0, max(1, round(thick * (0.45 + 0.18 * k))), cv2.LINE_AA, 4)
-            mask = cv2.GaussianBlur(mask, (0, 0), 2.0)
-            y, x = rng.integers(0, 200, 2)
-            grain = self.hairs[y : y + mask.shape[0], x : x + mask.shape[1]]
-            share = np.clip(mask * np.float32(strength) * (0.55 + 0.9 * grain), 0, 0.97)[..., None]
+            cv2.fillPoly(mask, [np.rint((edge - low) * 16).astype(np.int32)], 1.0, cv2.LINE_AA, 4)
+            order = np.argsort(x)
+            mask = cv2.GaussianBlur(mask, (0, 0), soft) * np.interp(
+                np.arange(size[0]) + low[0], x[order], dense[order]).astype(np.float32)
+            row, column = rng.integers(0, 200, 2)
+            grain = self.hairs[row : row + mask.shape[0], column : column + mask.shape[1]]
+            hairs = np.float32(1.1 - rough / 2) + np.float32(rough) * (grain - 0.5)
+            share = np.clip(mask * np.float32(strength) * hairs, 0, 0.97)[..., None]
             window = out[low[1] : low[1] + size[1], low[0] : low[0] + size[0], :3]
             window[:] = window * (1 - share) + hair.astype(np.float32) * share
 

@@ -14,6 +14,7 @@ from expnet_tf.data.scenes.atlas import atlas_uvs, bake, source_map
 from expnet_tf.data.scenes.exact import combined, mixed, moved_by
 from expnet_tf.data.scenes.looks import HAIR_CHANCE, HAIR_COLORS, Irises, mouth_colors, thickened
 from expnet_tf.data.scenes.props import Prop
+from expnet_tf.data.scenes.resting import Resting
 from expnet_tf.data.scenes.shadow import Shadow, openness
 from expnet_tf.data.scenes.skin import Complexion, Skins, tone
 from expnet_tf.data.scenes.wardrobe import Part, Wardrobe, grey, procedural_skin
@@ -76,6 +77,7 @@ class Scenery:
             np.ascontiguousarray(basis.astype(np.float32).reshape(len(basis), -1))
             for basis in (model.identity_basis, model.expression_basis, model.gaze_basis)
         )
+        self.resting = Resting(model)
         self.uvs = atlas_uvs(model)
         self.skins = Skins(self.uvs[model.landmark_ids].astype(np.float64))
         names = list(model.region_names)
@@ -105,20 +107,20 @@ class Scenery:
         sky = openness(shown, [head], self.mean.mean(0))
         # Light also comes from skin to skin; and an eye is never as dark as a hole.
         self.sky = np.maximum(0.25 + 0.75 * sky[0] ** 0.8, 0)
-        self.eye_sky = 0.2 + 0.55 * sky[1] ** 0.8 if wardrobe else np.full(model.n_vertices, 0.6, np.float32)
+        self.eye_sky = 0.45 + 0.5 * sky[1] ** 0.8 if wardrobe else np.full(model.n_vertices, 0.6, np.float32)
 
     def person(self, rng: np.random.Generator) -> Person:
         """A random person."""
         model, wardrobe = self.model, self.wardrobe
         spread = rng.uniform(0.7, 1.05)  # of the model's own
-        identity = np.clip(rng.normal(size=len(model.identity_basis)) * spread, -3, 3).astype(np.float32)
+        drawn = self.resting.settle(rng.normal(size=len(model.identity_basis)) * spread, spread)
+        identity = np.clip(drawn, -3, 3).astype(np.float32)
         neutral = self.mean + combined(identity, self.identity_basis).reshape(-1, 3)
         hair_color = HAIR_COLORS[rng.choice(len(HAIR_COLORS), p=HAIR_CHANCE)] * rng.uniform(0.6, 1.5)
         female = bool(rng.random() < 0.5)  # of looks alone: who has a beard, who wears lipstick
         base = procedural_skin(rng) if wardrobe is None else self._base(rng)
         brightness = float(base[150:330:4, 300:468:4, :3].mean())
-        # The model's brows are sterner than people's: inner ends up, on average.
-        brow = float(rng.normal(0.5, 1.6)), float(rng.normal(-1.5, 1.6))
+        brow = float(rng.normal(0.0, 1.3)), float(rng.normal(-0.7, 1.3))
         grown = bool(rng.random() < 0.85)
         painted = self.skins.painted(base, hair_color, brow, not female, rng)
         if grown and wardrobe is None:
@@ -144,10 +146,11 @@ class Scenery:
             someone.iris = self.irises.pick(rng, albedo)
             someone.teeth = wardrobe.teeth[rng.integers(len(wardrobe.teeth))]
             someone.teeth_color = np.array([0.8, 0.78, 0.73]) * rng.uniform(0.65, 1.1) * [1, 1, rng.uniform(0.75, 1)]
-            part, texture = self.brows[rng.integers(len(self.brows))]
-            color = np.minimum(hair_color * rng.uniform(0.35, 0.9) + 0.003, rng.uniform(0.04, 0.2))
-            someone.on_skin.append(Worn(part, texture, color, self._brow_shift(part, *brow)))
-            if rng.random() < 0.75:
+            if rng.random() < 0.35:
+                part, texture = self.brows[rng.integers(len(self.brows))]
+                color = np.minimum(hair_color * rng.uniform(0.35, 0.9) + 0.003, rng.uniform(0.04, 0.2))
+                someone.on_skin.append(Worn(part, texture, color, self._brow_shift(part, *brow)))
+            if rng.random() < 0.6:
                 lash = self.lashes[rng.integers(len(self.lashes))]
                 someone.on_skin.append(Worn(*lash, hair_color * 0.3 + 0.002))
             if grown and above:

@@ -38,6 +38,7 @@ class Skins:
         self.shiny = _shiny(self.patch)
         self.hair = PaintedHair(self.atlas, rng)
         self.blush = _blobs(self.atlas, [(2, 31, 40), (14, 35, 47), (30, 30, 33)], 26, (HEIGHT, WIDTH))
+        self.nostrils = _blobs(self.atlas - [0, 4], [(31, 32), (32,), (34,), (34, 35)], 3, (HEIGHT, WIDTH))
 
     def complexion(self, rng: np.random.Generator) -> Complexion:
         """Pores, bumps, shine and age of one person."""
@@ -73,16 +74,19 @@ class Skins:
 
     def painted(self, skin: np.ndarray, hair_color: np.ndarray, brow: tuple[float, float],
                 bearded: bool, rng: np.random.Generator) -> np.ndarray:
-        """A skin uint8 RGBA [HEIGHT, WIDTH, 4] with blush, brows' roots, and now and then a beard.
+        """A skin uint8 RGBA [HEIGHT, WIDTH, 4] with blush, brows, and now and then a beard.
 
-        brow: rise and slant of the brows in mm, as their cards have it; bearded: may have a beard.
+        brow: rise and slant of the brows in mm, as their cards have it; bearded: may have a beard, and thicker brows.
         """
         out = skin.copy()
         tall, wide, blush = self.blush
         mask = blush * np.float32(rng.uniform(0, 0.1))
         out[tall, wide, 1:3] = out[tall, wide, 1:3] * (1 - mask)[..., None]
+        # The mesh has shallow nostrils; in photographs they are the darkest part of the skin.
+        tall, wide, under = self.nostrils
+        out[tall, wide, :3] = out[tall, wide, :3] * (1 - under * np.float32(rng.uniform(0.1, 0.8)))[..., None]
         hair = np.sqrt(np.clip(hair_color * rng.uniform(0.6, 1.3) + 0.004, 0, 1)) * 255
-        self.hair.brows(out, np.minimum(hair, rng.uniform(50, 110)), brow, rng)
+        self.hair.brows(out, np.minimum(hair, rng.uniform(35, 95)), brow, bearded, rng)
         kind = rng.random()
         if bearded and kind < 0.7:
             self.hair.beard(out, hair, kind < 0.35, rng)
@@ -97,7 +101,7 @@ def tone(rng: np.random.Generator, brightness: float) -> np.ndarray:
     warm, green = rng.normal(0.02, 0.05), rng.normal(0, 0.02)
     tint = np.exp(np.array([warm, green, -warm]))
     if brightness < 110:  # the dark CC0 skins are more orange than people
-        tint = tint * [0.93, 1.0, 1.12]
+        tint = tint * [0.88, 1.0, 1.2]
     return light * tint * np.minimum(light, 1.0) ** np.array([-0.06, 0.0, 0.08])
 
 
