@@ -7,6 +7,7 @@
 from types import ModuleType
 
 from expnet_tf.commands import (
+    average,
     bench,
     demo,
     evaluate,
@@ -28,7 +29,7 @@ from expnet_tf.commands import (
 )
 
 _IN_ORDER = (
-    predict, live, retarget, synth, label, pack, train, quality, evaluate, export, verify, bench, repository, serve,
-    demo, models, face_model, import_2018,
+    predict, live, retarget, synth, label, pack, train, average, quality, evaluate, export, verify, bench, repository,
+    serve, demo, models, face_model, import_2018,
 )  # fmt: skip
 COMMANDS: dict[str, ModuleType] = {module.__name__.rsplit(".", 1)[1].replace("_", "-"): module for module in _IN_ORDER}
