@@ -35,6 +35,9 @@ STEADY = 0.85
 # And of two consecutive pictures, below which they may be of different scenes; docs/video.md has how it was chosen.
 CUT = 0.25
 SAME, ANCHOR, TWICE = 0.25, 0.5, 0.5  # intersections over union: one face; the detector's box counts; one too many
+# Share of a face by which its mesh's box must differ from the crop's before the crop follows: crops are of whole px, and
+# a mesh that makes them one px larger may ask for one px less in the next frame of a still.
+HELD = 0.02
 _LOOK, _LOOK_SIDE = 2.2, 192  # a single face is looked for in a square of so many times its box, at so many px
 _THUMB, _SCENE = 24, 8  # px of a crop, and of a whole picture, that are compared with those of the frame before
 
@@ -235,6 +238,9 @@ class Tracker:
         reach = max(box[2:])
         # A first mesh only corrects the detector's box; a jump of half a face is no motion to go on with.
         moves = one.met and np.hypot(to_x - x, to_y - y) < reach / 2
+        if moves and max(abs(now - was) for now, was in zip(box, one.box, strict=True)) < HELD * reach:
+            one.step = (0.0, 0.0)
+            return
         one.met = True
         one.step = (to_x - x, to_y - y) if moves else (0.0, 0.0)
         one.box = box

@@ -24,7 +24,7 @@ class Bar:
     def __exit__(self, *error): pass
     def update(self, steps): print("step", flush=True)
 
-config = replace(modern(), patience=1, batch_size=4, epochs=4, learning_rate=3e-2)
+config = replace(modern(), patience=1, batch_size=4, epochs=4, learning_rate=1e-1)
 job = Job((Path(sys.argv[1]),), Path(sys.argv[2]), config, size=32, checkpoint_every=2)
 train(job, say=lambda text: None, bar=Bar)
 """
