@@ -35,8 +35,8 @@ STEADY = 0.85
 # And of two consecutive pictures, below which they may be of different scenes; docs/video.md has how it was chosen.
 CUT = 0.25
 SAME, ANCHOR, TWICE = 0.25, 0.5, 0.5  # intersections over union: one face; the detector's box counts; one too many
-# Share of a face by which its mesh's box must differ from the crop's before the crop follows: crops are of whole px, and
-# a mesh that makes them one px larger may ask for one px less in the next frame of a still.
+# Share of a face by which its mesh's box must differ from the crop's before the crop follows: crops are of whole px,
+# and a mesh that makes them one px larger may ask for one px less in the next frame of a still.
 HELD = 0.02
 _LOOK, _LOOK_SIDE = 2.2, 192  # a single face is looked for in a square of so many times its box, at so many px
 _THUMB, _SCENE = 24, 8  # px of a crop, and of a whole picture, that are compared with those of the frame before
