@@ -21,8 +21,8 @@ ALONE = ("quality",)  # heads that know one network's errors, and are taught ane
 def mean_of(networks: Sequence[keras.Model], infos: Sequence[ModelInfo]) -> tuple[keras.Model, ModelInfo]:
     """(a network with the mean of the weights, running means and variances included; its information).
 
-    Changes and returns the last of `networks`. Heads that all have are kept, `quality` never. Version, licence and
-    training are the last one's, the training with the names of all.
+    Changes and returns the last of `networks`, whose outputs are as HEADS in network.py has them. Heads that all have
+    are kept, `quality` never. Version, licence and training are the last one's, the training with the names of all.
 
     Raises ModelError for fewer than two, or for networks of other backbones, sizes, crops or shapes.
     """

@@ -9,8 +9,8 @@ import numpy as np
 from expnet_tf.morphable import MorphableModel
 
 # Height of the first landmarks' mean over the second's, in distances between the eyes: mean and standard deviation
-# over people. Set until renders and 51 + 80 neutral photographs (London set, LFW) agreed in their medians, both read
-# by one landmark detector, so that its bias cancels (docs/synthetic.md).
+# over people. Means: set until the medians of renders came near those of 51 + 80 neutral photographs (London set, LFW),
+# both read by one landmark detector, so that its bias cancels; deviations: near the London set's (docs/synthetic.md).
 PROPORTIONS: dict[str, tuple[tuple[int, ...], tuple[int, ...], float, float]] = {
     "inner brow over eye": ((20, 21, 22, 23), (39, 42), 0.250, 0.042),
     "brow over lid": ((19, 24), (37, 38, 43, 44), 0.218, 0.040),

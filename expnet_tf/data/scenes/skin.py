@@ -38,6 +38,7 @@ class Skins:
         self.shiny = _shiny(self.patch)
         self.hair = PaintedHair(self.atlas, rng)
         self.blush = _blobs(self.atlas, [(2, 31, 40), (14, 35, 47), (30, 30, 33)], 26, (HEIGHT, WIDTH))
+        # A little above the landmarks, which lie where nose and lip meet.
         self.nostrils = _blobs(self.atlas - [0, 4], [(31, 32), (32,), (34,), (34, 35)], 3, (HEIGHT, WIDTH))
 
     def complexion(self, rng: np.random.Generator) -> Complexion:
