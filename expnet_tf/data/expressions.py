@@ -100,6 +100,24 @@ MOUTHS: dict[str, tuple[float, dict[str, tuple[float, float]]]] = {
                            "noseSneer": (0, 0.7), "jawOpen": (0, 0.2)}),
 }
 
+# Strong faces whose upper half and mouth belong together, as they mostly do in life.
+WHOLE: dict[str, tuple[float, dict[str, tuple[float, float]]]] = {
+    "rage": (0.25, {"browDown": (0.5, 1), "eyeSquint": (0.2, 0.8), "noseSneer": (0.2, 0.8), "jawOpen": (0.05, 0.5),
+                    "mouthUpperUp": (0.2, 0.9), "mouthLowerDown": (0.3, 1), "mouthStretch": (0.1, 0.8)}),
+    "battle cry": (0.20, {"browDown": (0.4, 1), "eyeSquint": (0.2, 0.9), "noseSneer": (0.2, 0.8), "jawOpen": (0.5, 1),
+                          "mouthUpperUp": (0.2, 0.9), "mouthLowerDown": (0.3, 1), "mouthStretch": (0, 0.6)}),
+    "scowl": (0.12, {"browDown": (0.5, 1), "eyeSquint": (0.2, 0.8), "noseSneer": (0, 0.4), "mouthPress": (0, 0.9),
+                     "mouthFrown": (0, 0.6), "mouthShrugLower": (0, 0.6)}),
+    "amazement": (0.18, {"browInnerUp": (0.4, 1), "browOuterUp": (0.4, 1), "eyeWide": (0.2, 1), "jawOpen": (0.2, 1),
+                         "mouthFunnel": (0, 0.5), "mouthStretch": (0, 0.3)}),
+    "delight": (0.05, {"browInnerUp": (0.3, 1), "browOuterUp": (0.3, 1), "eyeWide": (0, 0.6), "mouthSmile": (0.5, 1),
+                       "mouthUpperUp": (0.1, 0.7), "jawOpen": (0.2, 0.9), "cheekSquint": (0, 0.6)}),
+    "grin": (0.12, {"mouthSmile": (0.6, 1), "cheekSquint": (0.3, 1), "eyeSquint": (0.1, 0.6), "jawOpen": (0.02, 0.3),
+                    "mouthUpperUp": (0.2, 0.8), "mouthLowerDown": (0.1, 0.6)}),
+    "weeping": (0.08, {"browInnerUp": (0.4, 1), "browDown": (0, 0.5), "eyeSquint": (0.2, 0.7), "mouthFrown": (0.3, 1),
+                       "mouthStretch": (0, 0.6), "mouthShrugLower": (0.2, 0.9)}),
+}
+
 
 def sample_weights(rng: np.random.Generator) -> np.ndarray:
     """One plausible mixture for the expression basis: float64 [52] in [0, 1]; gaze and tongueOut are 0.
@@ -127,9 +145,10 @@ def sample_weights(rng: np.random.Generator) -> np.ndarray:
 def training_weights(rng: np.random.Generator) -> np.ndarray:
     """One expression of a training image: float64 [52] in [0, 1]; gaze and tongueOut are 0.
 
-    30% as sample_weights; 62% an upper face and a mouth drawn apart; 8% one unit alone, in a third of them on one
-    side only. More than half are stronger than what sample_weights draws: of weak faces a network learns to answer
-    with still weaker ones, and the photographs that people take are of strong ones.
+    30% as sample_weights; 40% an upper face and a mouth drawn apart; 22% a strong face that is of one piece; 8% one
+    unit alone, in a third of them on one side only. More than half are stronger than what sample_weights draws: of
+    weak faces a network learns to answer with still weaker ones, and the photographs that people take are of strong
+    ones.
     """
     kind = rng.random()
     if kind < 0.30:
@@ -145,7 +164,7 @@ def training_weights(rng: np.random.Generator) -> np.ndarray:
         if name == "mouthClose":
             weights[INDEX["jawOpen"]] = value
         return feasible(weights)
-    for table in (UPPER, MOUTHS):
+    for table in (WHOLE,) if kind < 0.60 else (UPPER, MOUTHS):
         ranges = _drawn(table, rng)
         intensity = rng.uniform(0.6, 1.15)
         # A whole half face leans to one side now and then: a smirk, one raised brow.

@@ -19,8 +19,9 @@ import numpy as np
 
 from expnet_tf.data import labels
 from expnet_tf.data.scenes.scene import Scenery
-from expnet_tf.data.scenes.shot import FRAME, Shot, contact_sheet, face_box_vertices, take
+from expnet_tf.data.scenes.shot import FRAME, Shot, contact_sheet, take
 from expnet_tf.data.scenes.wardrobe import Wardrobe
+from expnet_tf.face_box import face_box_vertices
 from expnet_tf.files import write_whole
 from expnet_tf.image import crop, read_image
 from expnet_tf.morphable import open_face
@@ -30,7 +31,7 @@ JPEG_QUALITY = 95
 MIN_SIZE, MAX_SIZE = 64, 512
 SHEET_SIDE = 160  # px: larger images are shrunk for the contact sheet
 RUN = "synth.json"
-LOOKS = 3  # grows when the same seed gives other pictures: a folder must not hold both
+LOOKS = 4  # grows when the same seed gives other pictures: a folder must not hold both
 
 
 @cache
@@ -45,7 +46,7 @@ def shots(seed: int, person: int, count: int, size: int, assets: str | None) -> 
     stage = scenery(assets)
     rng = np.random.default_rng([seed, person])
     someone = stage.person(rng)
-    box_ids = face_box_vertices(stage)
+    box_ids = face_box_vertices(stage.model)
     return someone.identity, [take(rng, stage, someone, size, box_ids) for _ in range(count)]
 
 

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from expnet_tf.face_box import face_box_vertices
 from expnet_tf.morphable import MorphableModel
 from expnet_tf.predictor import Face
 
 _DIRECTIONS = 600
-# mm: above the highest point of the brow, behind the jaw's first point, below the chin. The same bounds frame the
-# synthetic faces that the networks learn from.
-_ABOVE, _BEHIND, _BELOW = 48.0, 8.0, 3.0
-_BROW, _JAW, _CHIN = 19, 16, 8  # iBUG points
-_NOT_FACE = ("ears", "scalp and neck", "eyes", "teeth", "tongue", "eyelashes", "mouth interior")
 
 
 class Outline:
@@ -20,14 +16,8 @@ class Outline:
 
     def __init__(self, model: MorphableModel) -> None:
         """Raises FaceModelError where the model has no landmarks."""
-        points = model.landmarks()
-        mean = model.mean
-        inside = (mean[:, 1] < points[_BROW, 1] + _ABOVE) & (mean[:, 1] > points[_CHIN, 1] - _BELOW)
-        inside &= mean[:, 2] > points[_JAW, 2] - _BEHIND
-        if model.has("regions"):
-            inside &= ~model.region(*(name for name in _NOT_FACE if name in model.region_names))
+        mean, ids = model.mean, face_box_vertices(model)
         # A few hundred vertices are the outermost from somewhere; the other thousands never touch a box.
-        ids = np.flatnonzero(inside)
         self._ids = ids[np.unique((mean[ids] @ _sphere(_DIRECTIONS).T).argmax(axis=0))]
         self._mean = mean[self._ids]
         self._identity = model.identity_basis[:, self._ids].reshape(len(model.identity_basis), -1)

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from expnet_tf import camera
-from expnet_tf.data.scenes.shot import face_box_vertices
-from expnet_tf.data.synth import scenery
+from expnet_tf.face_box import face_box_vertices
 from expnet_tf.morphable import open_face
 from expnet_tf.network import ModelError
 from expnet_tf.predictor import Predictor
@@ -39,7 +38,7 @@ def overlap(one: Sequence[float], other: Sequence[float]) -> float:
 def test_the_box_of_a_mesh_is_that_of_the_training_labels(predictor: Predictor) -> None:
     (face, *_) = predictor.predict(films.photo())
     outline = camera.project(
-        face.vertices()[face_box_vertices(scenery(None))], face.pose, face.focal, face.center
+        face.vertices()[face_box_vertices(open_face())], face.pose, face.focal, face.center
     )  # all of them, where Outline takes the outermost
     low, high = outline.min(0), outline.max(0)
     np.testing.assert_allclose(Outline(open_face()).box(face), [*low, *(high - low)], atol=0.5)

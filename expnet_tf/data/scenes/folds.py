@@ -16,7 +16,7 @@ VARIANTS = 4  # ways in which each fold runs; a person has one of them
 # Fold -> the blendshapes that make it, and its depth in mm when they are at full weight. Side: Left or Right.
 FOLDS: dict[str, tuple[tuple[str, ...], float]] = {
     "forehead": (("browInnerUp", "browOuterUp*"), 0.7),
-    "glabella": (("browDown*",), 1.3),
+    "glabella": (("browDown*",), 1.1),
     "socket": (("browDown*", "eyeSquint*"), 0.9),
     "nose": (("noseSneer*",), 0.5),
     "nasolabial": (("mouthSmile*", "mouthUpperUp*", "noseSneer*", "mouthStretch*"), 0.9),

@@ -32,7 +32,7 @@ class Irises:
         opens up for them, so that the white must not outshine them."""
         rgb, colored, luma, alpha = self.textures[rng.integers(len(self.textures))]
         tone = rng.choice(len(IRIS_TONES), p=IRIS_CHANCE) if albedo > 0.15 else rng.integers(2)
-        color = np.sqrt(IRIS_TONES[tone] * rng.uniform(0.7, 1.4))
+        color = np.sqrt(IRIS_TONES[tone] * rng.uniform(0.3, 0.9))
         iris = np.minimum(luma * color.astype(np.float32), 1)
         white = np.minimum(rgb, 0.95) * np.float32(rng.uniform(0.55, 1.0) * (0.75 + 0.25 * min(1.0, albedo / 0.3)))
         out = (white + (iris - white) * colored) * 255 + 0.5
@@ -42,11 +42,11 @@ class Irises:
 def mouth_colors(model: MorphableModel, rng: np.random.Generator, female: bool) -> np.ndarray:
     """Linear multiplier float32 [n, 3] of the skin: lips and the inside of the mouth."""
     colors = np.ones((model.n_vertices, 3), np.float32)
-    colors[model.region("mouth interior")] = np.array([0.3, 0.14, 0.13]) * rng.uniform(0.5, 1.2)
+    colors[model.region("mouth interior")] = np.array([0.3, 0.14, 0.13]) * rng.uniform(0.2, 0.5)
     made_up = female and rng.random() < 0.25
     red = [rng.uniform(0.6, 1.0), rng.uniform(0.15, 0.5), rng.uniform(0.2, 0.55)]
-    pale = rng.uniform(0.62, 1.0)
-    plain = [rng.uniform(0.8, 1.05), pale, pale * rng.uniform(0.9, 1.08)]
+    pale = rng.uniform(0.52, 0.88)
+    plain = [rng.uniform(0.7, 0.95), pale, pale * rng.uniform(0.9, 1.08)]
     colors[model.region("lips")] *= red if made_up else plain
     return colors
 

@@ -27,13 +27,13 @@ class PaintedHair:
 
         hair: sRGB [3]; brow: rise and slant in mm, as the fitted cards have them; male: thicker on average.
         """
-        strength = rng.uniform(0.6, 0.97) if rng.random() < 0.85 else rng.uniform(0, 0.5)
-        thick = rng.uniform(4.5, 9.5) if male else rng.uniform(3.0, 7.0)
-        arch, lift, reach, tail = rng.normal(0.5, 1.2), rng.normal(-0.3, 0.6), rng.normal(0.0, 2.0), rng.normal(0, 3)
+        strength = rng.uniform(0.7, 1.0) if rng.random() < 0.85 else rng.uniform(0, 0.5)
+        thick = rng.uniform(5.5, 11) if male else rng.uniform(4, 8)
+        arch, lift, reach, tail = rng.normal(0.5, 1.2), rng.normal(-0.3, 0.6), rng.normal(1.5, 2.0), rng.normal(0, 3)
         soft, rough = rng.uniform(0.8, 2.2), rng.uniform(0.2, 0.9)
         t = np.linspace(0, 1, 25)
         band = thick * np.interp(t, [0, 0.12, 0.35, 0.65, 1], [0.7, 0.95, 1, rng.uniform(0.6, 0.9), 0.12])
-        dense = np.interp(t, [0, 0.15, 0.6, 1], [rng.uniform(0.35, 0.9), 1, 1, 0.7])
+        dense = np.interp(t, [0, 0.15, 0.6, 1], [rng.uniform(0.45, 1), 1, 1, 0.75])
         for points, away in ((self.landmarks[21:16:-1], -1), (self.landmarks[22:27], 1)):  # from the inner end
             own = rng.normal(0, 0.3, 2)  # mm: the two are not quite alike
             x = np.interp(t, np.linspace(0, 1, 5), points[:, 0]) + away * (tail * t - reach * (1 - t)) / MM_ACROSS

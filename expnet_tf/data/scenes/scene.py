@@ -65,6 +65,7 @@ class Person:
     hair: Worn | None = None
     teeth: Part | None = None
     teeth_color: np.ndarray = field(default_factory=lambda: np.full(3, 0.6))
+    teeth_shift: np.ndarray | None = None  # float32 [1, 3] mm
 
 
 class Scenery:
@@ -106,7 +107,7 @@ class Scenery:
             shown.append(Surface(wardrobe.eyes.fit(self.mean), wardrobe.eyes.triangles))
         sky = openness(shown, [head], self.mean.mean(0))
         # Light also comes from skin to skin; and an eye is never as dark as a hole.
-        self.sky = np.maximum(0.25 + 0.75 * sky[0] ** 0.8, 0)
+        self.sky = 0.25 + 0.75 * sky[0] ** 0.8
         self.eye_sky = 0.45 + 0.5 * sky[1] ** 0.8 if wardrobe else np.full(model.n_vertices, 0.6, np.float32)
 
     def person(self, rng: np.random.Generator) -> Person:
@@ -146,6 +147,8 @@ class Scenery:
             someone.iris = self.irises.pick(rng, albedo)
             someone.teeth = wardrobe.teeth[rng.integers(len(wardrobe.teeth))]
             someone.teeth_color = np.array([0.8, 0.78, 0.73]) * rng.uniform(0.65, 1.1) * [1, 1, rng.uniform(0.75, 1)]
+            # MakeHuman's upper teeth hide behind the lip and its lower ones stand out; in people it is the reverse.
+            someone.teeth_shift = np.array([[0, -rng.uniform(0, 2.5), 0]], np.float32)
             if rng.random() < 0.35:
                 part, texture = self.brows[rng.integers(len(self.brows))]
                 color = np.minimum(hair_color * rng.uniform(0.35, 0.9) + 0.003, rng.uniform(0.04, 0.2))
@@ -216,8 +219,8 @@ class Scenery:
             shadow = Shadow(casters, light.direction, placed[model.landmark_ids].mean(0) + rotation[:, 2] * -40)
             for surface, bias in shown:
                 surface.lamp = shadow.share(surface.vertices, bias)
-                if surface.ambient is self.eye_sky:  # lids and lashes are too thin for the shadow's cells
-                    surface.lamp *= np.minimum(1.5 * self.eye_sky, 1)
+                if surface is shown[1][0] and self.wardrobe:  # lids and lashes are too thin for the shadow's cells
+                    surface.lamp *= np.minimum(1.5 * surface.ambient, 1)
         return [surface for surface, _ in shown]
 
     def _parts_in(self, person: Person, vertices: np.ndarray, weights: np.ndarray, camera,
@@ -228,10 +231,14 @@ class Scenery:
         assert person.iris is not None  # person() saw the same wardrobe
         assert person.teeth is not None
         eyes = Worn(wardrobe.eyes, person.iris, np.ones(3))
-        out = [(_dressed(eyes, vertices, camera, specular=1.5, shininess=7, transparent=True, ambient=self.eye_sky),
+        # Brows that come down take the sky from the eyes, lids that open wide give it to them.
+        lowered, wide = (sum(weights[INDEX[name + side]] for side in ("Left", "Right")) / 2
+                         for name in ("browDown", "eyeWide"))
+        sky = self.eye_sky * np.float32(1.45 - 0.9 * lowered + 0.1 * wide)
+        out = [(_dressed(eyes, vertices, camera, specular=1.5, shininess=7, transparent=True, ambient=sky),
                 SKIN_BIAS)]
         if max(weights[INDEX[n]] for n in MOUTH_OPENERS) > 0.05:
-            teeth = Worn(person.teeth, self.teeth_texture, person.teeth_color)
+            teeth = Worn(person.teeth, self.teeth_texture, person.teeth_color, person.teeth_shift)
             tongue = Worn(wardrobe.tongue[0], self.tongue_texture, np.array([0.6, 0.45, 0.45]))
             for worn in (teeth, tongue):
                 surface = _dressed(worn, vertices, camera, specular=0.4, shininess=5)
@@ -239,7 +246,9 @@ class Scenery:
                 # Teeth are thin arches: their own normals would point up and down, and teeth in shadow look ill.
                 outwards = worn.part.fit(vertices) * np.float32(1 / 28) * [1, 0, 0] + [0, 0, 1]
                 surface.normals = moved_by(outwards.astype(np.float32), rotation32, np.zeros(3, np.float32))
-                surface.ambient = np.clip(1.05 - deep / 42, 0.15, 0.95)
+                # White teeth before a black hole: enamel shines through, and little light gets behind it.
+                surface.ambient = (np.clip(1.65 - deep / 60, 0.3, 1.45) if worn is teeth
+                                   else np.clip(0.8 - deep / 30, 0.05, 0.8))
                 out.append((surface, TEETH_BIAS))
         for worn in person.on_skin:
             out.append((_dressed(worn, vertices, camera, specular=0.0, transparent=True, lift=0.4), CARD_BIAS))

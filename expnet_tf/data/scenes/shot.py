@@ -27,15 +27,6 @@ class Shot:
     points: np.ndarray  # [68, 2] px
 
 
-def face_box_vertices(scenery: Scenery) -> np.ndarray:
-    """Vertex ids whose projection spans the face box: forehead to chin, ear to ear."""
-    model = scenery.model
-    points = model.mean[model.landmark_ids]
-    face = ~model.region("ears", "scalp and neck", "eyes", "teeth", "tongue", "eyelashes", "mouth interior")
-    inside = (model.mean[:, 1] < points[19, 1] + 48) & (model.mean[:, 2] > points[16, 2] - 8)
-    return np.flatnonzero(face & inside & (model.mean[:, 1] > points[8, 1] - 3))
-
-
 def head_turn(rng: np.random.Generator) -> np.ndarray:
     """Rotation matrix [3, 3]: mostly near frontal, one in seven anywhere up to a full profile."""
     yaw = rng.uniform(-1.57, 1.57) if rng.random() < 0.15 else np.clip(rng.normal(0, 0.33), -1.2, 1.2)

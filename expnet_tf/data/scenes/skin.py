@@ -38,6 +38,7 @@ class Skins:
         self.shiny = _shiny(self.patch)
         self.hair = PaintedHair(self.atlas, rng)
         self.blush = _blobs(self.atlas, [(2, 31, 40), (14, 35, 47), (30, 30, 33)], 26, (HEIGHT, WIDTH))
+        self.orbits = _blobs(self.atlas, [(21, 22, 27), (20, 38), (23, 43), (18, 36), (25, 45)], 22, (HEIGHT, WIDTH))
         # A little above the landmarks, which lie where nose and lip meet.
         self.nostrils = _blobs(self.atlas - [0, 4], [(31, 32), (32,), (34,), (34, 35)], 3, (HEIGHT, WIDTH))
 
@@ -83,11 +84,14 @@ class Skins:
         tall, wide, blush = self.blush
         mask = blush * np.float32(rng.uniform(0, 0.1))
         out[tall, wide, 1:3] = out[tall, wide, 1:3] * (1 - mask)[..., None]
+        # Skin is thin and dark about the eyes and at the root of the nose.
+        tall, wide, about = self.orbits
+        out[tall, wide, :3] = out[tall, wide, :3] * (1 - about * np.float32(rng.uniform(0, 0.25)))[..., None]
         # The mesh has shallow nostrils; in photographs they are the darkest part of the skin.
         tall, wide, under = self.nostrils
         out[tall, wide, :3] = out[tall, wide, :3] * (1 - under * np.float32(rng.uniform(0.1, 0.8)))[..., None]
         hair = np.sqrt(np.clip(hair_color * rng.uniform(0.6, 1.3) + 0.004, 0, 1)) * 255
-        self.hair.brows(out, np.minimum(hair, rng.uniform(35, 95)), brow, bearded, rng)
+        self.hair.brows(out, np.minimum(hair, rng.uniform(25, 75)), brow, bearded, rng)
         kind = rng.random()
         if bearded and kind < 0.7:
             self.hair.beard(out, hair, kind < 0.35, rng)
