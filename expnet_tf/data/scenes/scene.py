@@ -194,11 +194,13 @@ class Scenery:
         relief = self.skins.relief(person.complexion, weights, rotation[:, 0], px_per_mm)
         skin = Surface(placed, self.skin_triangles, person.colors, person.skin, self.uvs, self.skin_triangles,
                        specular=person.shine, shininess=4, ambient=self.sky, relief=relief)
-        shown, casters = [(skin, SKIN_BIAS)], [skin]
+        shown, casters, eyes = [(skin, SKIN_BIAS)], [skin], None
         if self.wardrobe is None:
             shown += [(part, SKIN_BIAS) for part in self._bare_parts(placed)]
         else:
-            shown += self._parts_in(person, vertices, weights, camera, rotation32)
+            parts = self._parts_in(person, vertices, weights, camera, rotation32)
+            eyes = parts[0][0]
+            shown += parts
         if person.hair:
             # Hair does not move with the expression.
             hair = _dressed(person.hair, person.neutral, camera, specular=0.15, transparent=True)
@@ -219,7 +221,8 @@ class Scenery:
             shadow = Shadow(casters, light.direction, placed[model.landmark_ids].mean(0) + rotation[:, 2] * -40)
             for surface, bias in shown:
                 surface.lamp = shadow.share(surface.vertices, bias)
-                if surface is shown[1][0] and self.wardrobe:  # lids and lashes are too thin for the shadow's cells
+                if surface is eyes:  # lids and lashes are too thin for the shadow's cells
+                    assert surface.ambient is not None
                     surface.lamp *= np.minimum(1.5 * surface.ambient, 1)
         return [surface for surface, _ in shown]
 
