@@ -16,6 +16,7 @@ from expnet_tf.data.expressions import (
     UNUSED,
     UPPER,
     USED,
+    WHOLE,
     feasible,
     mirror_ids,
     sample_weights,
@@ -75,6 +76,17 @@ def test_training_draws_brows_and_mouths_apart(trained):
     assert (down > 0.4).mean() > 0.05
 
 
+def test_training_bares_teeth_with_a_frown_more_often_than_not(trained):
+    def of(name: str) -> np.ndarray:
+        return trained[:, [INDEX[name + side] for side in ("Left", "Right")]].mean(1)
+
+    bared = (of("mouthUpperUp") > 0.4) & (of("mouthLowerDown") > 0.4) & (of("mouthSmile") < 0.2)
+    assert bared.sum() > 200
+    assert (of("browDown")[bared] > 0.3).mean() > 0.5
+    assert 0.1 < (of("browDown")[~bared] > 0.3).mean() < 0.4
+    assert (of("browDown")[bared] < 0.1).mean() > 0.1  # but a network must look
+
+
 def test_training_weights_are_feasible_and_favour_no_side(trained):
     assert trained.min() >= 0
     assert trained.max() <= 1
@@ -102,7 +114,7 @@ def test_the_52_arkit_names():
 
 
 def test_templates_speak_of_known_units_in_range():
-    for table in (TEMPLATES, UPPER, MOUTHS):
+    for table in (TEMPLATES, UPPER, MOUTHS, WHOLE):
         assert sum(chance for chance, _ in table.values()) == pytest.approx(1)
         for name, (_, ranges) in table.items():
             for unit, (low, high) in ranges.items():
