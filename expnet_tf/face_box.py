@@ -7,9 +7,9 @@ import numpy as np
 from expnet_tf.morphable import MorphableModel
 
 # mm on the mean face: above the highest point of a brow, above the tip of the chin, behind the end of the jaw.
-# Boxes drawn about photographs end a little above the tip of the chin. Set so that on renders, as on the London
-# set and LFW, the medians of what a landmark detector finds are: eyes .10 of the side above the middle of the box,
-# mouth .27 and chin .53 to .54 below it.
+# The boxes of the photographs that networks are evaluated on end a little above the tip of the chin. Set so that on
+# renders, as on the London set and LFW, the medians of what a landmark detector finds are: eyes .10 of the side above
+# the middle of the box, mouth .27 and chin .53 to .54 below it.
 FOREHEAD, CHIN, EAR = 51.0, 8.0, 8.0
 _BROW, _JAW, _TIP = 19, 16, 8  # iBUG points
 _NOT_FACE = ("ears", "scalp and neck", "eyes", "teeth", "tongue", "eyelashes", "mouth interior")
