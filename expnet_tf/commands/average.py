@@ -25,7 +25,11 @@ def add(commands: Any) -> None:
     parser.add_argument("models", type=Path, nargs="+", metavar="MODEL", help=".keras files, two or more")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help=".keras file to write")
     parser.add_argument("--version", metavar="V", help="of the model that is written (default: the last one's)")
-    parser.add_argument("--float16", action="store_true", help="store weights in half precision: half the bytes")
+    parser.add_argument(
+        "--float16",
+        action="store_true",
+        help="store weights in half precision, kernels with eight significant bits: three eighths of the bytes",
+    )
 
 
 def run(options: argparse.Namespace) -> int:

@@ -30,7 +30,11 @@ def add(commands: Any) -> None:
     parser.add_argument("--images", type=count, default=60_000, metavar="N", help="to learn from (default: 60000)")
     parser.add_argument("--seed", type=int, default=0, help="of the looks and the weights (default: 0)")
     parser.add_argument("--version", metavar="V", help="of the model that is written (default: as it was)")
-    parser.add_argument("--float16", action="store_true", help="store weights in half precision: half the bytes")
+    parser.add_argument(
+        "--float16",
+        action="store_true",
+        help="store weights in half precision, kernels with eight significant bits: three eighths of the bytes",
+    )
 
 
 def run(options: argparse.Namespace) -> int:

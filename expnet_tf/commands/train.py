@@ -74,7 +74,11 @@ def add(commands: Any) -> None:
         help="besides at each epoch's end (default: 500)",
     )
     file_group = parser.add_argument_group("the model's file")
-    file_group.add_argument("--float16", action="store_true", help="store weights in half precision: half the bytes")
+    file_group.add_argument(
+        "--float16",
+        action="store_true",
+        help="store weights in half precision, kernels with eight significant bits: three eighths of the bytes",
+    )
     file_group.add_argument("--version", default="0.1", help="(default: 0.1)")
     file_group.add_argument(
         "--licence", default="NOASSERTION", metavar="SPDX", help="of the weights (default: NOASSERTION, undecided)"
