@@ -112,8 +112,8 @@ WHOLE: dict[str, tuple[float, dict[str, tuple[float, float]]]] = {
                          "mouthFunnel": (0, 0.5), "mouthStretch": (0, 0.3)}),
     "delight": (0.05, {"browInnerUp": (0.3, 1), "browOuterUp": (0.3, 1), "eyeWide": (0, 0.6), "mouthSmile": (0.5, 1),
                        "mouthUpperUp": (0.1, 0.7), "jawOpen": (0.2, 0.9), "cheekSquint": (0, 0.6)}),
-    "grin": (0.12, {"mouthSmile": (0.6, 1), "cheekSquint": (0.3, 1), "eyeSquint": (0.1, 0.6), "jawOpen": (0.02, 0.3),
-                    "mouthUpperUp": (0.2, 0.8), "mouthLowerDown": (0.1, 0.6)}),
+    "grin": (0.12, {"mouthSmile": (0.6, 1), "cheekSquint": (0.3, 1), "eyeSquint": (0.1, 0.6), "jawOpen": (0.05, 0.35),
+                    "mouthUpperUp": (0.3, 1), "mouthLowerDown": (0.2, 0.8)}),
     "weeping": (0.08, {"browInnerUp": (0.4, 1), "browDown": (0, 0.5), "eyeSquint": (0.2, 0.7), "mouthFrown": (0.3, 1),
                        "mouthStretch": (0, 0.6), "mouthShrugLower": (0.2, 0.9)}),
 }

@@ -31,7 +31,7 @@ JPEG_QUALITY = 95
 MIN_SIZE, MAX_SIZE = 64, 512
 SHEET_SIDE = 160  # px: larger images are shrunk for the contact sheet
 RUN = "synth.json"
-LOOKS = 4  # grows when the same seed gives other pictures: a folder must not hold both
+LOOKS = 5  # grows when the same seed gives other pictures: a folder must not hold both
 
 
 @cache

@@ -29,7 +29,7 @@ class PaintedHair:
         """
         strength = rng.uniform(0.7, 1.0) if rng.random() < 0.85 else rng.uniform(0, 0.5)
         thick = rng.uniform(5.5, 11) if male else rng.uniform(4, 8)
-        arch, lift, reach, tail = rng.normal(0.5, 1.2), rng.normal(-0.3, 0.6), rng.normal(1.5, 2.0), rng.normal(0, 3)
+        arch, lift, reach, tail = rng.normal(0.5, 1.2), rng.normal(-0.3, 0.6), rng.normal(-1.5, 2.0), rng.normal(0, 3)
         soft, rough = rng.uniform(0.8, 2.2), rng.uniform(0.2, 0.9)
         t = np.linspace(0, 1, 25)
         band = thick * np.interp(t, [0, 0.12, 0.35, 0.65, 1], [0.7, 0.95, 1, rng.uniform(0.6, 0.9), 0.12])
