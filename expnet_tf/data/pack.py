@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from expnet_tf.data.framing import DETECTOR, JPEG_QUALITY
+from expnet_tf.data.labelling.workers import expect_replaced_workers
 from expnet_tf.data.pack_plan import Folder, Options, PackError, common, fingerprint, open_folders, plan_jobs
 from expnet_tf.data.pack_shard import NOTES, STATISTICS, Job, is_whole, pack_shard, read_note
 from expnet_tf.data.packed import MANIFEST, MEAN, SCHEMA, SPLITS, index_name
@@ -141,6 +142,7 @@ def _parallel(jobs: list[Job], workers: int) -> Iterator[tuple[int, int]]:
         raise PackError(
             "several processes need joblib (pip install 'expnet_tf[train]'); --workers 1 needs nothing."
         ) from error
+    expect_replaced_workers()
     with parallel_config("loky", n_jobs=workers, inner_max_num_threads=1):
         # max_nbytes: no copies of the labels in temporary files.
         run = Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs", max_nbytes=None)

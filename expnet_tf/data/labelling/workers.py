@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -52,6 +53,7 @@ class Processes:
                 "several processes need joblib (pip install 'expnet_tf[train]'); --workers 1 needs nothing"
             ) from error
 
+        expect_replaced_workers()
         with parallel_config("loky", n_jobs=min(self._workers, max(len(shares), 1)), inner_max_num_threads=1):
             try:
                 yield from Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="n_jobs")(
@@ -62,6 +64,15 @@ class Processes:
                     "a worker process was killed, perhaps for want of memory; the finished shards are kept: run the "
                     "same command again, with fewer --workers"
                 ) from error
+
+
+def expect_replaced_workers() -> None:
+    """Silences, in this process from now on, what joblib says when it replaces a worker that has grown by 300 MB.
+
+    It warns in the thread that is about to replace the worker: where warnings are errors that thread would end there,
+    and the run wait for ever.
+    """
+    warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
 
 
 class Cluster:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -120,6 +121,24 @@ def test_no_scheduler(crowd, tmp_path, monkeypatch):
     monkeypatch.setattr("expnet_tf.data.labelling.workers.ANSWER_S", 0.3)
     with pytest.raises(WorkerError, match=r"^no Dask scheduler answers at tcp://127\.0\.0\.1:9"):
         label(open_source(crowd), tmp_path / "out", RECIPE, Cluster("tcp://127.0.0.1:9"), images_per_shard=4)
+
+
+@pytest.mark.slow
+def test_workers_that_grow_are_replaced():
+    """joblib looks once a second whether a worker has grown by 300 MB, and warns when it starts another."""
+    pytest.importorskip("psutil", reason="comes with the extra cluster")
+
+    def grow(share: int) -> tuple[int, int]:
+        time.sleep(0.55)
+        sys.__dict__.setdefault("kept", []).append(np.ones(20_000_000))  # 160 MB
+        return share, os.getpid()
+
+    made: list[tuple[int, int]] = []
+    run = threading.Thread(target=lambda: made.extend(Processes(2, grow)(range(12))), daemon=True)
+    run.start()
+    run.join(60)  # for ever, without expect_replaced_workers
+    assert sorted(share for share, _ in made) == list(range(12))
+    assert len({process for _, process in made}) > 2
 
 
 @pytest.mark.slow
