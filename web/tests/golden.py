@@ -1,6 +1,6 @@
 """Write the photos and the answers that the page is tested with: python web/tests/golden.py FOLDER
 
-The answers are those of the shipped model in Keras, made on the day of the test, so that they cannot grow old.
+The answers are those of the page's model in Keras, made on the day of the test, so that they cannot grow old.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from PIL import Image
 import expnet_tf
 from expnet_tf.data.synth import face_shots
 
+PAGE = Path(__file__).parent.parent / "public" / "model.json"
 SAMPLE = Path(expnet_tf.__file__).parent / "assets" / "astronaut.jpg"
 
 
@@ -47,7 +48,10 @@ def photos() -> dict[str, bytes]:
 
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    predictor = expnet_tf.load()
+    shown = json.loads(PAGE.read_text())["model"]["id"]
+    predictor = expnet_tf.load(shown.rsplit("-", 1)[0])
+    if predictor.info.id != shown:
+        raise SystemExit(f"{PAGE}: it has {shown}, and {predictor.info.id} is shipped; make web.")
     answers = {}
     for name, data in photos().items():
         (folder / name).write_bytes(data)
