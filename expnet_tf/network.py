@@ -244,7 +244,7 @@ def _halve_weights(content: bytes) -> bytes:
                 if item.dtype == np.float32:
                     if not np.abs(values).max(initial=0.0) <= np.finfo(np.float16).max:
                         raise ModelError(
-                            f"Weight {name} holds values that float16 cannot (beyond 65504, or NaN): save it as float32."
+                            f"Weight {name} holds values that float16 cannot (over 65504, or NaN): save it as float32."
                         )
                     values = values.astype(np.float16)
                     if values.ndim > 1 and values.size:
