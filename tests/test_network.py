@@ -213,11 +213,12 @@ def test_info_must_describe_the_model(model: keras.Model, path: Path, change: di
     assert path.read_bytes() == content
 
 
-def test_failed_save_leaves_the_old_file(path: Path) -> None:
+@pytest.mark.parametrize("weight", [1e6, float("nan")])
+def test_failed_save_leaves_the_old_file(path: Path, weight: float) -> None:
     content = path.read_bytes()
     large = toy()
     kernel = large.get_layer("expression").kernel
-    kernel.assign(keras.ops.full_like(kernel, 1e6))
+    kernel.assign(keras.ops.full_like(kernel, weight))
     with pytest.raises(ModelError, match="65504"):
         save_model(large, path, INFO, float16=True)
     assert path.read_bytes() == content
