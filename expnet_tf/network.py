@@ -43,7 +43,7 @@ MID_GREY = 127.5  # mean image of a model whose training set's mean is not known
 
 STORED = 64 * 2**20  # bytes from which weights are not compressed: it takes tens of seconds and saves 7%
 COMPRESSED = {"shuffle": True, "compression": "gzip", "compression_opts": 9}  # both are part of every HDF5 library
-KERNELS = (2, 4)  # dimensions of dense and convolution kernels; the mean image has 3, and 1 grey level counts there
+KERNELS = (2, 4)  # dimensions of dense and convolution kernels; the mean image has 3, where half a grey level counts
 
 INFO_MEMBER = "expnet.json"
 INFO_SCHEMA = 1

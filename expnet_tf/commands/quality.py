@@ -18,8 +18,9 @@ def add(commands: Any) -> None:
         "add the output quality to a trained network",
         """
         Adds the head `quality` to MODEL, or teaches the one it has anew, on faces of expnet pack; all else in the model
-        stays as it is. Quality is between 0 and 1: the share of synthetic faces that the network reads worse than
-        this one; near 0 for what is no face. Prints how it fares on people of the validation split.
+        stays as it is, but for what --float16 rounds. Quality is between 0 and 1: the share of synthetic faces that
+        the network reads worse than this one; near 0 for what is no face. Prints how it fares on people of the
+        validation split.
 
           expnet quality run/compact.keras --data packed --out compact.keras
         """,
